@@ -1,0 +1,1 @@
+//! The way of a part at run time: assembly, threads, supervision, service.

@@ -1,0 +1,1 @@
+//! Data sets in MVTec layout: list, decode, masks, write.

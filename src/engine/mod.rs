@@ -1,0 +1,71 @@
+//! Engines: something that turns a preprocessed picture into maps and a score.
+//!
+//! An engine lends its input slot, takes product tensors by name, and knows neither camera nor line.
+
+use crate::part::NamedTensors;
+use thiserror::Error;
+
+/// What an engine says of one picture. The slices live until the next run.
+#[derive(Clone, Copy, Debug)]
+pub struct Inspection<'a> {
+    /// Image score: maximum of the 16x16 mean of `anomaly_map` (specification 5.3).
+    pub score: f32,
+    /// Fused map, S*S.
+    pub anomaly_map: &'a [f32],
+    /// Reconstruction distance map, S*S; zeros for a bundle without a network.
+    pub reconstruction_map: &'a [f32],
+    /// Refined map, S*S; zeros for a bundle without a network.
+    pub refined_map: &'a [f32],
+    /// Unscaled maxima of the network, search and cell maps.
+    pub map_peaks: [f32; 3],
+}
+
+/// Inspector: one picture at a time, for the product last set.
+pub trait Engine: Send {
+    /// Input side S: the slot holds [3, S, S], normalised.
+    fn side(&self) -> usize;
+
+    /// Binds a product's tensors; no rebuild, no reload. On an error the engine has no product and
+    /// `run` fails until one is set.
+    fn set_product(&mut self, tensors: &NamedTensors) -> Result<(), EngineError>;
+
+    /// The input slot, [3, S, S] row-major, to be written before `run`.
+    fn input(&mut self) -> &mut [f32];
+
+    /// Inspects what lies in the slot.
+    fn run(&mut self) -> Result<Inspection<'_>, EngineError>;
+}
+
+/// Why an engine cannot be opened or cannot answer.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The runtime library is missing or too old.
+    #[error(
+        "ONNX Runtime library {path}: {reason}; `make setup` fetches it, or set engine.library"
+    )]
+    Library {
+        /// Where it was looked for.
+        path: String,
+        /// What the loader said.
+        reason: String,
+    },
+    /// The graph file is missing, corrupt or not as the manifest says.
+    #[error("graph {path}: {reason}; delete it and it is written again from the weights")]
+    Graph {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A product tensor is missing or misshapen.
+    #[error("product tensor `{name}`: {reason}; teach the product again under this bundle")]
+    ProductTensor {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A run failed.
+    #[error("inference failed: {0}")]
+    Run(String),
+}

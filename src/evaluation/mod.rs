@@ -1,0 +1,1 @@
+//! Metrics, and a bundle against a data set.

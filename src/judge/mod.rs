@@ -1,0 +1,1 @@
+//! Map and thresholds in, regions and verdict out.

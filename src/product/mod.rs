@@ -1,0 +1,1 @@
+//! Products: prompt, region of interest, tensors, thresholds, revision; their store and teaching.
