@@ -1,10 +1,65 @@
 //! Cameras: something that pushes frames, stamped and counted, and never blocks.
 
+mod folder;
+mod gstreamer;
+mod health;
+mod remedy;
+mod simulated;
+mod stream;
+
+pub use folder::{FolderCamera, FolderPicture, FolderStream, pictures_in};
+pub use gstreamer::GStreamerCamera;
+pub use health::{FrameProblem, HealthCheck, HealthLimits};
+pub use simulated::{PictureFeed, SimulatedCamera};
+
 use crate::part::Frame;
 use crossbeam_channel::{Sender, TrySendError};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
+
+/// Where the pictures come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CameraSource {
+    /// A gst-launch description. `! videoconvert ! video/x-raw,format={RGB,GRAY8} ! appsink` is
+    /// appended, unless it ends in an appsink named `onenipd` already.
+    Pipeline(String),
+    /// Anything GStreamer can play: `rtsp://`, `http://`, `file://`.
+    Uri(String),
+    /// A V4L2 device, such as `/dev/video0`.
+    Device(PathBuf),
+    /// Pictures of a folder, by name, over and over.
+    Folder(PathBuf),
+}
+
+/// What to start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraSettings {
+    /// Where the pictures come from.
+    pub source: CameraSource,
+    /// Width and height asked of a device; the other sources say it themselves.
+    pub size: Option<(u32, u32)>,
+    /// Rate asked of a device, or kept by a folder ([`FolderStream::DEFAULT_RATE`]); the other
+    /// sources say it themselves.
+    pub frames_per_second: Option<f64>,
+}
+
+/// Starts the camera that `settings` describe; from then on frames arrive in `sink`.
+///
+/// # Errors
+/// A missing device, element, stream or folder, with the remedy. May take some seconds.
+pub fn start(settings: &CameraSettings, sink: FrameSink) -> Result<Box<dyn Camera>, CameraError> {
+    Ok(match &settings.source {
+        CameraSource::Folder(folder) => {
+            let rate = settings.frames_per_second.unwrap_or(FolderStream::DEFAULT_RATE);
+            Box::new(FolderStream::start(folder, rate, sink)?)
+        }
+        CameraSource::Pipeline(_) | CameraSource::Uri(_) | CameraSource::Device(_) => {
+            Box::new(GStreamerCamera::start(settings, sink)?)
+        }
+    })
+}
 
 /// A running camera. Dropping it stops it.
 pub trait Camera: Send {

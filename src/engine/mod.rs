@@ -2,6 +2,10 @@
 //!
 //! An engine lends its input slot, takes product tensors by name, and knows neither camera nor line.
 
+mod onnxruntime;
+
+pub use onnxruntime::{Encoding, Inspector, OnnxRuntime, PromptEncoder, run_named};
+
 use crate::part::NamedTensors;
 use thiserror::Error;
 

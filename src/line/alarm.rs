@@ -56,6 +56,15 @@ impl Alarm {
 pub struct AlarmSet(u32);
 
 impl AlarmSet {
+    /// The alarms that may never be lowered to a warning: the fewest that stop a line.
+    pub fn always_stopping() -> Self {
+        let mut set = Self::default();
+        for &alarm in Alarm::ALL {
+            set.set(alarm, alarm.always_stops());
+        }
+        set
+    }
+
     /// The bits on the wire.
     pub const fn bits(self) -> u32 {
         self.0

@@ -126,6 +126,8 @@ pub enum LineOutput {
     Armed(PartAnnouncement),
     /// A part is decided, for good. Published in order of sequence.
     Decided(PartResult),
+    /// A verdict came after the deadline of its part: to be recorded, it changes nothing.
+    Late(Verdict),
     /// A product change was asked for and no part is between: load it.
     LoadProduct(u16),
     /// An alarm was raised or ended.

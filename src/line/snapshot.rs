@@ -1,7 +1,7 @@
 //! What the line shows of itself, published whole.
 
 use super::{AlarmSet, OutputLevels};
-use crate::part::SequenceNumber;
+use crate::part::{LineTime, SequenceNumber};
 
 /// States of line-io 1.5, with their codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +97,9 @@ pub struct LineSnapshot {
     pub product_busy: bool,
     /// Result code of the last command (cmd_result).
     pub command_result: u16,
+    /// Stamp of the latest command or Modbus trigger handled: one sent at `t` is done once this
+    /// is `t` or later, and `command_result` is then its result.
+    pub last_command: LineTime,
     /// The PLC's heartbeat is lost.
     pub plc_lost: bool,
     /// Last part triggered.

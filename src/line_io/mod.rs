@@ -1,6 +1,8 @@
 //! Wires in and out: GPIO, Modbus, and lines in memory for simulation.
 
+pub mod gpio;
 pub mod memory;
+pub mod modbus;
 
 use crate::line::OutputLevels;
 use thiserror::Error;

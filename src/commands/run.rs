@@ -1,0 +1,257 @@
+//! `onenipd run`: the daemon in the foreground, systemd's view and a person's alike.
+
+use super::configuration::ConfigurationArguments;
+use super::demonstration::Demonstration;
+use super::failure::{Code, Failure, WithCode};
+use super::screen::Screen;
+use crate::camera;
+use crate::config::{CameraSource, Configuration};
+use crate::daemon::assemble::{self, EngineRoom, EngineRoomError};
+use crate::daemon::persistence::Persistence;
+use crate::daemon::service::{self, Watchdog};
+use crate::daemon::{CameraFactory, Observation, Observer, Way, WayEnds};
+use crate::line::LineState;
+use crate::line_io::OutputLines;
+use crate::line_io::gpio::{GpioInputs, GpioOutputs};
+use crate::line_io::modbus::ModbusServer;
+use crate::part::{Duration, LineTime};
+use crate::product::ProductStore;
+use crate::records::{Archive, ArchiveSettings};
+use clap::Args;
+use crossbeam_channel::RecvTimeoutError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Life counters are saved this often.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+
+#[derive(Args)]
+#[command(after_help = "Example: onenipd run --config config/demo.toml")]
+pub struct Arguments {
+    #[command(flatten)]
+    configuration: ConfigurationArguments,
+}
+
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let configuration = arguments.configuration.load()?;
+    start_logging(&configuration);
+    let stop = stop_on_signals()?;
+    let (persistence, damaged) =
+        Persistence::begin(&configuration.life_counters_file()).code(Code::Io)?;
+    if damaged {
+        log::warn!("line.toml was damaged: the life counters begin anew");
+    }
+    let survivors = persistence.survivors();
+    let settings = assemble::line_settings(&configuration, survivors);
+    let problems = settings.check();
+    if !problems.is_empty() {
+        return Err(Failure::say(Code::Configuration, problems.join("\n")));
+    }
+    // Wires first: from here on the gate is at its rejecting value.
+    let wires = open_wires(&configuration)?;
+    let room = open_engine_room(&configuration)?;
+    let (mut demonstration, camera, first_product) =
+        if configuration.camera.source == CameraSource::Simulated {
+            let demo = Demonstration::prepare(&configuration, &room, &stop)?;
+            let first = demo.first_product();
+            (Some(demo), assemble::external_camera(), first)
+        } else {
+            (None, configured_camera(&configuration)?, active_product(&configuration)?)
+        };
+    if stop.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let ends = WayEnds::new();
+    let modbus = start_modbus(&configuration, &ends)?;
+    let inputs = start_inputs(&configuration, &ends)?;
+    let archive = open_archive(&configuration, "rejects", survivors.boot_id)?;
+    let parts = assemble::way_parts(&configuration, &room, settings, wires, camera, first_product);
+    let mut parts = parts.code(Code::Unavailable)?;
+    parts.watchdog = Watchdog::from_environment();
+    let way = Way::start(parts, ends, modbus.is_some()).code(Code::Internal)?;
+    if let Some(demo) = &mut demonstration {
+        demo.start_belt(&way)?;
+    }
+    let screen = Screen::new(&configuration, modbus.as_ref(), demonstration.as_ref());
+    let observer = Observer::new(archive);
+    let running = Running { way, persistence, observer, screen, stop, demonstration };
+    running.until_stopped()?;
+    drop((inputs, modbus));
+    Ok(())
+}
+
+/// The daemon at work, seen from outside the way.
+struct Running {
+    way: Way,
+    persistence: Persistence,
+    observer: Observer,
+    screen: Screen,
+    stop: Arc<AtomicBool>,
+    demonstration: Option<Demonstration>,
+}
+
+impl Running {
+    fn until_stopped(mut self) -> Result<(), Failure> {
+        let mut told_ready = false;
+        let mut asked_to_stop = false;
+        let mut told_dead_stage = false;
+        let mut saved = LineTime::now();
+        loop {
+            let line_lives = self.way.line_lives();
+            let observation = match self.way.observations.recv_timeout(Duration::from_millis(100)) {
+                Ok(observation) => self.observer.observe(observation),
+                Err(RecvTimeoutError::Timeout) if !line_lives => {
+                    let message = "the line's thread has ended by itself; nothing drives the gate";
+                    return Err(Failure::say(Code::Internal, message));
+                }
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if !told_dead_stage && !asked_to_stop && line_lives && !self.way.stages_live() {
+                told_dead_stage = true;
+                log::error!("engine or preprocessing has ended: every part is rejected; restart");
+            }
+            if let Some(observation) = observation {
+                self.screen.show(&observation, self.demonstration.as_ref());
+                if matches!(observation, Observation::Stopped) {
+                    break;
+                }
+            }
+            if !told_ready && self.is_up() {
+                told_ready = true;
+                service::notify_ready("inspecting");
+            }
+            let finished = self.demonstration.as_ref().is_some_and(Demonstration::is_finished)
+                && self.way.snapshot.load().armed == 0;
+            if !asked_to_stop && (finished || self.stop.load(Ordering::Relaxed)) {
+                asked_to_stop = true;
+                service::notify_stopping("parts in flight get their decision or their reject");
+                self.way.request_stop();
+            }
+            if LineTime::now().since(saved) >= SAVE_INTERVAL {
+                saved = LineTime::now();
+                self.save_counters();
+            }
+        }
+        self.save_counters();
+        self.screen.finish(self.observer.dropped(), &self.way.drops);
+        drop(self.demonstration.take());
+        self.way.join();
+        Ok(())
+    }
+
+    /// The camera streams, the outputs are safe, and the first product's prompt is in the engine.
+    /// Without a first product the box waits for the PLC's choice, which is no failure to start.
+    fn is_up(&self) -> bool {
+        let line = self.way.snapshot.load();
+        line.state != LineState::Starting && !line.product_busy
+    }
+
+    fn save_counters(&mut self) {
+        let counters = self.way.snapshot.load().counters;
+        if let Err(error) = self.persistence.save(&counters) {
+            log::error!("life counters are not saved: {error}");
+        }
+    }
+}
+
+/// The log, at the configured level.
+pub fn start_logging(configuration: &Configuration) {
+    use crate::config::LogLevel;
+    let level = match configuration.log.level {
+        LogLevel::Error => log::LevelFilter::Error,
+        LogLevel::Warn => log::LevelFilter::Warn,
+        LogLevel::Info => log::LevelFilter::Info,
+        LogLevel::Debug => log::LevelFilter::Debug,
+        LogLevel::Trace => log::LevelFilter::Trace,
+    };
+    if let Err(error) = service::install_log(level) {
+        eprintln!("onenipd: {error}");
+    }
+}
+
+/// A flag that SIGINT and SIGTERM raise.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).code(Code::Internal)?;
+    }
+    Ok(stop)
+}
+
+fn open_wires(configuration: &Configuration) -> Result<Vec<Box<dyn OutputLines>>, Failure> {
+    if !assemble::has_gpio(configuration) {
+        return Ok(Vec::new());
+    }
+    let energise_to_pass = configuration.line.wiring == crate::config::Wiring::EnergiseToPass;
+    let settings = assemble::gpio_outputs(configuration);
+    let outputs = GpioOutputs::open(&settings, energise_to_pass).code(Code::Unavailable)?;
+    Ok(vec![Box::new(outputs)])
+}
+
+fn start_modbus(
+    configuration: &Configuration,
+    ends: &WayEnds,
+) -> Result<Option<ModbusServer>, Failure> {
+    let Some(settings) = assemble::modbus_settings(configuration) else { return Ok(None) };
+    let (snapshot, results) = (Arc::clone(&ends.snapshot), ends.results_receiver.clone());
+    let server = ModbusServer::start(settings, snapshot, results, ends.events.clone());
+    server.map(Some).code(Code::Unavailable)
+}
+
+fn start_inputs(
+    configuration: &Configuration,
+    ends: &WayEnds,
+) -> Result<Option<GpioInputs>, Failure> {
+    let settings = assemble::gpio_inputs(configuration);
+    if !assemble::has_gpio(configuration) || settings.lines.is_empty() {
+        return Ok(None);
+    }
+    GpioInputs::start(&settings, ends.events.clone()).map(Some).code(Code::Unavailable)
+}
+
+/// Opens library, bundle and graphs as configured.
+pub fn open_engine_room(configuration: &Configuration) -> Result<EngineRoom, Failure> {
+    EngineRoom::open(configuration).map_err(|error| {
+        let code = match &error {
+            EngineRoomError::Engine(_) => Code::Unavailable,
+            EngineRoomError::Bundle(_) if !configuration.engine.bundle.exists() => Code::NoInput,
+            EngineRoomError::Bundle(_) => Code::Data,
+        };
+        Failure::new(code, error)
+    })
+}
+
+fn configured_camera(configuration: &Configuration) -> Result<CameraFactory, Failure> {
+    let settings = assemble::camera_settings(configuration)
+        .ok_or_else(|| Failure::say(Code::Configuration, "camera.source is not set"))?;
+    Ok(Box::new(move |sink| camera::start(&settings, sink)))
+}
+
+/// Number of the configured product; 0 when none is named.
+pub fn active_product(configuration: &Configuration) -> Result<u16, Failure> {
+    let Some(name) = &configuration.products.active else { return Ok(0) };
+    let store = ProductStore::open(&configuration.state.directory);
+    Ok(store.info(name).code(Code::NoInput)?.number)
+}
+
+/// Opens the archive; `folder` is its place under the state directory unless it has its own.
+pub fn open_archive(
+    configuration: &Configuration,
+    folder: &str,
+    boot_id: u16,
+) -> Result<Option<Archive>, Failure> {
+    let records = &configuration.records;
+    if !records.enabled {
+        return Ok(None);
+    }
+    let given = records.directory.clone();
+    let directory = given.unwrap_or_else(|| configuration.state.directory.join(folder));
+    let settings = ArchiveSettings {
+        directory,
+        size_limit_bytes: records.size_limit.0,
+        queue: records.queue,
+        boot_id,
+    };
+    Archive::start(settings).map(Some).code(Code::Io)
+}

@@ -1,0 +1,153 @@
+//! The `line` thread: owns the tracker and the output wires, wakes for events and due edges.
+
+use super::observation::{Drops, Observation};
+use super::service::Watchdog;
+use crate::line::{Alarm, Line, LineEvent, LineOutput, LineSnapshot};
+use crate::line_io::OutputLines;
+use crate::part::{LineTime, PartAnnouncement, PartResult, Reason, Verdict};
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Outputs of one event; a purge of a full schedule decides 256 parts at once.
+const OUTPUTS_PER_EVENT: usize = 1024;
+
+/// Where the line's outputs go. Every send is a `try_send`: the line never waits.
+pub struct LineExits {
+    /// To the pairing of frames; full means the way cannot follow: no decision.
+    pub announcements: Sender<PartAnnouncement>,
+    /// To the Modbus server, if there is one.
+    pub results: Option<Sender<PartResult>>,
+    /// To log, terminal and archive.
+    pub observations: Sender<Observation>,
+    /// Product numbers to load, to the engine's thread.
+    pub loads: Sender<u16>,
+    /// Published whole after each event.
+    pub snapshot: Arc<ArcSwap<LineSnapshot>>,
+    /// Counted drops.
+    pub drops: Arc<Drops>,
+}
+
+/// Starts the thread. It ends after `LineOutput::Stopped`, with the outputs safe.
+pub fn spawn(
+    line: Line,
+    wires: Vec<Box<dyn OutputLines>>,
+    events: Receiver<LineEvent>,
+    exits: LineExits,
+    watchdog: Option<Watchdog>,
+) -> std::io::Result<JoinHandle<()>> {
+    let outputs = Vec::with_capacity(OUTPUTS_PER_EVENT);
+    let mut thread = LineThread { line, wires, events, exits, watchdog, outputs, stopped: false };
+    std::thread::Builder::new().name("line".into()).spawn(move || thread.run())
+}
+
+struct LineThread {
+    line: Line,
+    wires: Vec<Box<dyn OutputLines>>,
+    events: Receiver<LineEvent>,
+    exits: LineExits,
+    watchdog: Option<Watchdog>,
+    outputs: Vec<LineOutput>,
+    stopped: bool,
+}
+
+impl LineThread {
+    fn run(&mut self) {
+        while !self.stopped {
+            let wait = self.line.next_due().since(LineTime::now());
+            let event = match self.events.recv_timeout(wait) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                // Nobody is left to trigger or to stop: stop by ourselves, safely.
+                Err(RecvTimeoutError::Disconnected) => {
+                    Some(LineEvent::Stop { time: LineTime::now() })
+                }
+            };
+            self.step(event);
+            if let Some(watchdog) = &self.watchdog {
+                watchdog.feed();
+            }
+        }
+    }
+
+    fn step(&mut self, event: Option<LineEvent>) {
+        let now = LineTime::now();
+        self.line.wake(now);
+        if let Some(event) = event {
+            self.line.handle(committed_now(event, now), &mut self.outputs);
+        }
+        self.line.advance(now, &mut self.outputs);
+        while !self.outputs.is_empty() {
+            let mut outputs = std::mem::take(&mut self.outputs);
+            for output in outputs.drain(..) {
+                self.carry_out(output);
+            }
+            // What carrying out caused (an actuator fault, a full way) comes next.
+            if self.outputs.is_empty() {
+                self.outputs = outputs;
+            }
+        }
+        self.exits.snapshot.store(Arc::new(self.line.snapshot()));
+    }
+
+    fn carry_out(&mut self, output: LineOutput) {
+        match output {
+            LineOutput::Outputs(levels) => {
+                let failed = self.wires.iter_mut().any(|wires| wires.write(levels).is_err());
+                if failed {
+                    let time = LineTime::now();
+                    let fault = LineEvent::WireFault { alarm: Alarm::Actuator, time };
+                    self.line.handle(fault, &mut self.outputs);
+                }
+            }
+            LineOutput::Armed(part) => {
+                if self.exits.announcements.try_send(part).is_err() {
+                    let verdict = Verdict::nothing_known(part.sequence, Reason::Overrun);
+                    let event = LineEvent::Verdict { verdict, time: LineTime::now() };
+                    self.line.handle(event, &mut self.outputs);
+                }
+            }
+            LineOutput::Decided(result) => {
+                if let Some(results) = &self.exits.results
+                    && results.try_send(result).is_err()
+                {
+                    Drops::count(&self.exits.drops.results);
+                }
+                self.observe(Observation::Decided(result));
+            }
+            LineOutput::LoadProduct(number) => {
+                if self.exits.loads.try_send(number).is_err() {
+                    let time = LineTime::now();
+                    let event = LineEvent::ProductChanged { product: 0, result: 5, time };
+                    self.line.handle(event, &mut self.outputs);
+                }
+            }
+            LineOutput::Late(verdict) => self.observe(Observation::Late(verdict)),
+            LineOutput::AlarmChanged { alarm, active } => {
+                self.observe(Observation::AlarmChanged { alarm, active });
+            }
+            LineOutput::StateChanged { from, to } => {
+                self.observe(Observation::StateChanged { from, to });
+            }
+            LineOutput::Stopped => {
+                self.stopped = true;
+                self.observe(Observation::Stopped);
+            }
+        }
+    }
+
+    fn observe(&self, observation: Observation) {
+        if self.exits.observations.try_send(observation).is_err() {
+            Drops::count(&self.exits.drops.observations);
+        }
+    }
+}
+
+/// A verdict counts from when the line has it: commit and fire are one critical section.
+fn committed_now(event: LineEvent, now: LineTime) -> LineEvent {
+    match event {
+        LineEvent::Verdict { verdict, .. } => LineEvent::Verdict { verdict, time: now },
+        other => other,
+    }
+}

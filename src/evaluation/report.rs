@@ -1,0 +1,199 @@
+//! The report: JSON (stable names) and a table for people.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Shares of good parts rejected at which escapes are counted.
+pub const FALSE_REJECT_SHARES: [f64; 3] = [0.001, 0.005, 0.01];
+
+/// Metrics as fractions; absent where the data allow none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Image AUROC.
+    pub image_auroc: Option<f64>,
+    /// Image average precision.
+    pub image_ap: Option<f64>,
+    /// Pixel AUROC.
+    pub pixel_auroc: Option<f64>,
+    /// Pixel average precision.
+    pub pixel_ap: Option<f64>,
+    /// Per-region overlap up to a false-positive rate of 30 %, exact.
+    pub aupro: Option<f64>,
+    /// Share of defective parts that pass, by the false-reject share the threshold was set to
+    /// from held-back good parts of `train`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub escape_rate: BTreeMap<String, f64>,
+}
+
+/// Metrics of one product.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProductMetrics {
+    /// Its name.
+    pub product: String,
+    /// Good test pictures.
+    pub good: usize,
+    /// Defective test pictures.
+    pub defective: usize,
+    /// Defective test pictures without a mask, left out of the pixel metrics.
+    pub without_mask: usize,
+    /// The metrics.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+}
+
+/// Rows of the baseline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Baseline {
+    /// Per product.
+    pub products: Vec<ProductMetrics>,
+    /// Unweighted mean over the products.
+    pub mean: Metrics,
+}
+
+/// What `evaluate` reports.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EvaluationReport {
+    /// The bundle.
+    pub engine: String,
+    /// The data set.
+    pub data: String,
+    /// Wall time.
+    pub seconds: f64,
+    /// Per product.
+    pub products: Vec<ProductMetrics>,
+    /// Unweighted mean over the products.
+    pub mean: Metrics,
+    /// Plain nearest neighbours, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+}
+
+impl EvaluationReport {
+    pub(super) fn new(
+        products: Vec<ProductMetrics>,
+        baseline: Option<Vec<ProductMetrics>>,
+    ) -> Self {
+        Self {
+            engine: String::new(),
+            data: String::new(),
+            seconds: 0.0,
+            mean: mean(&products),
+            products,
+            baseline: baseline.map(|products| Baseline { mean: mean(&products), products }),
+        }
+    }
+}
+
+/// Mean over the products that have the metric.
+fn mean(products: &[ProductMetrics]) -> Metrics {
+    let of = |metric: &dyn Fn(&Metrics) -> Option<f64>| {
+        let values: Vec<f64> = products.iter().filter_map(|p| metric(&p.metrics)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let shares = FALSE_REJECT_SHARES.map(|share| share.to_string());
+    let escapes = shares.into_iter().filter_map(|share| {
+        let rate = of(&|metrics| metrics.escape_rate.get(&share).copied())?;
+        Some((share, rate))
+    });
+    Metrics {
+        image_auroc: of(&|m| m.image_auroc),
+        image_ap: of(&|m| m.image_ap),
+        pixel_auroc: of(&|m| m.pixel_auroc),
+        pixel_ap: of(&|m| m.pixel_ap),
+        aupro: of(&|m| m.aupro),
+        escape_rate: escapes.collect(),
+    }
+}
+
+impl fmt::Display for EvaluationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.products.iter().map(|product| product.product.chars().count());
+        let width = names.max().unwrap_or(0).max("nearest neighbours:".len());
+        writeln!(f, "{} on {} ({:.0} s), per cent", self.engine, self.data, self.seconds)?;
+        write!(f, "{:width$}   good    bad", "")?;
+        for column in ["I-AUROC", "I-AP", "P-AUROC", "P-AP", "AUPRO"] {
+            write!(f, " {column:>7}")?;
+        }
+        writeln!(f, "  escapes at {}", FALSE_REJECT_SHARES.map(percent_word).join(" / "))?;
+        rows(f, width, &self.products, &self.mean)?;
+        if let Some(baseline) = &self.baseline {
+            writeln!(f, "nearest neighbours:")?;
+            rows(f, width, &baseline.products, &baseline.mean)?;
+        }
+        Ok(())
+    }
+}
+
+fn rows(
+    f: &mut fmt::Formatter<'_>,
+    width: usize,
+    products: &[ProductMetrics],
+    mean: &Metrics,
+) -> fmt::Result {
+    for product in products {
+        write!(f, "{:width$} {:>6} {:>6}", product.product, product.good, product.defective)?;
+        row(f, &product.metrics)?;
+    }
+    write!(f, "{:width$} {:>6} {:>6}", "mean", "", "")?;
+    row(f, mean)
+}
+
+fn row(f: &mut fmt::Formatter<'_>, metrics: &Metrics) -> fmt::Result {
+    let Metrics { image_auroc, image_ap, pixel_auroc, pixel_ap, aupro, escape_rate } = metrics;
+    for metric in [image_auroc, image_ap, pixel_auroc, pixel_ap, aupro] {
+        match metric {
+            Some(value) => write!(f, " {:>7.1}", value * 100.0)?,
+            None => write!(f, " {:>7}", "-")?,
+        }
+    }
+    let escapes: Vec<String> =
+        escape_rate.values().map(|rate| format!("{:.1}", rate * 100.0)).collect();
+    if escapes.is_empty() { writeln!(f) } else { writeln!(f, "  {}", escapes.join(" / ")) }
+}
+
+fn percent_word(share: f64) -> String {
+    format!("{} %", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product(name: &str, auroc: Option<f64>) -> ProductMetrics {
+        let escape_rate = FALSE_REJECT_SHARES.map(|share| (share.to_string(), 0.25));
+        let metrics = Metrics {
+            image_auroc: auroc,
+            pixel_ap: Some(0.5),
+            escape_rate: BTreeMap::from(escape_rate),
+            ..Metrics::default()
+        };
+        ProductMetrics { product: name.into(), good: 3, defective: 4, without_mask: 0, metrics }
+    }
+
+    #[test]
+    fn json_has_the_documented_names() {
+        let products = vec![product("a", Some(0.9)), product("b", None)];
+        let report = EvaluationReport::new(products, Some(vec![product("a", Some(0.5))]));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["products"][0]["product"], "a");
+        assert_eq!(json["products"][0]["image_auroc"], 0.9);
+        assert_eq!(json["products"][0]["escape_rate"]["0.005"], 0.25);
+        assert_eq!(json["products"][0]["escape_rate"]["0.001"], 0.25);
+        assert_eq!(json["products"][0]["escape_rate"]["0.01"], 0.25);
+        assert!(json["products"][1]["image_auroc"].is_null());
+        assert_eq!(json["mean"]["image_auroc"], 0.9, "the mean of those that have it");
+        assert_eq!(json["baseline"]["mean"]["image_auroc"], 0.5);
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_product_and_the_mean() {
+        let report = EvaluationReport::new(vec![product("a", Some(0.987))], None);
+        let table = report.to_string();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 4);
+        assert!(lines[1].ends_with("escapes at 0.1 % / 0.5 % / 1 %"), "{table}");
+        assert!(lines[2].contains(" 98.7 ") && lines[2].contains(" 50.0"), "{table}");
+        assert!(lines[2].ends_with("25.0 / 25.0 / 25.0"), "{table}");
+    }
+}

@@ -1,0 +1,214 @@
+//! Weights of the three maps, chosen on held-out good parts with pseudo-anomalies.
+
+use crate::evaluation::metrics::ranking;
+use crate::product::{PictureMaps, SeparateMaps};
+use rayon::prelude::*;
+
+/// Weights a map may get.
+const CHOICES: [f32; 3] = [0.0, 0.5, 1.0];
+/// Side of the window whose mean is the score (specification 5.3).
+const WINDOW: usize = 16;
+/// Every so many-th pixel and row counts for the pixel figure: it only ranks 26 candidates.
+const PIXEL_STRIDE: usize = 3;
+/// The network was trained on pseudo-anomalies and is judged on pseudo-anomalies, so it must win by
+/// more than this to be used at all (baseline: such judges flatter it).
+const NETWORK_MARGIN: f64 = 0.01;
+
+/// What held-out pictures of one product say.
+pub struct ProductMaps {
+    /// Maps of the good parts and of the pseudo-anomalies.
+    pub maps: SeparateMaps,
+    /// Masks of the pseudo-anomalies, S*S, not 0 where anomalous.
+    pub masks: Vec<Vec<u8>>,
+    /// S.
+    pub side: usize,
+}
+
+/// A choice of weights and what it is worth on the held-out pictures: mean over the products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Weights of network, search and cell.
+    pub weights: [f32; 3],
+    /// Image AUROC.
+    pub image_auroc: f64,
+    /// Pixel average precision.
+    pub pixel_ap: f64,
+}
+
+impl Choice {
+    fn worth(&self) -> f64 {
+        self.image_auroc + self.pixel_ap
+    }
+}
+
+/// The best weights, and the best without the network beside them.
+pub fn choose(products: &[ProductMaps], has_network: bool) -> (Choice, Choice) {
+    let pooled: Vec<PooledProduct> = products.iter().map(PooledProduct::new).collect();
+    let rate = |weights: [f32; 3]| {
+        let count = products.len().max(1) as f64;
+        let figures = products.iter().zip(&pooled).map(|(p, pooled)| p.figures(weights, pooled));
+        let (image, pixel) = figures.fold((0.0, 0.0), |sum, f| (sum.0 + f.0, sum.1 + f.1));
+        Choice { weights, image_auroc: image / count, pixel_ap: pixel / count }
+    };
+    let mut candidates = Vec::new();
+    for network in CHOICES {
+        for search in CHOICES {
+            for cell in CHOICES {
+                let weights = [network, search, cell];
+                // Multiples of a candidate are the same map.
+                if weights.contains(&1.0) && (has_network || network == 0.0) {
+                    candidates.push(weights);
+                }
+            }
+        }
+    }
+    let rated: Vec<Choice> = candidates.into_par_iter().map(rate).collect();
+    // Among equals the sum of both memories: the pick of measurements on real parts.
+    let favourite = Choice { weights: [0.0, 1.0, 1.0], image_auroc: 0.0, pixel_ap: 0.0 };
+    let best_of = |network: bool| {
+        rated.iter().filter(|c| (c.weights[0] > 0.0) == network).copied().fold(
+            None,
+            |best: Option<Choice>, choice| match best {
+                Some(best) if best.worth() > choice.worth() + 1e-3 => Some(best),
+                Some(best)
+                    if best.weights == favourite.weights
+                        && best.worth() + 1e-3 >= choice.worth() =>
+                {
+                    Some(best)
+                }
+                _ => Some(choice),
+            },
+        )
+    };
+    let without = best_of(false).unwrap_or(favourite);
+    let with = best_of(true).filter(|with| with.worth() > without.worth() + NETWORK_MARGIN);
+    (with.unwrap_or(without), without)
+}
+
+/// The 16x16 means of every map: the score of a sum is the maximum of the sum of these.
+struct PooledProduct {
+    good: Vec<PictureMaps>,
+    others: Vec<PictureMaps>,
+}
+
+impl PooledProduct {
+    fn new(product: &ProductMaps) -> Self {
+        let side = product.side;
+        let pool = |maps: &PictureMaps| maps.each_ref().map(|map| window_means(map, side));
+        Self {
+            good: product.maps.good.par_iter().map(pool).collect(),
+            others: product.maps.others.par_iter().map(pool).collect(),
+        }
+    }
+}
+
+impl ProductMaps {
+    /// Image AUROC and pixel average precision under `weights`.
+    fn figures(&self, weights: [f32; 3], pooled: &PooledProduct) -> (f64, f64) {
+        let peak =
+            |maps: &PictureMaps| fused(maps, weights).into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let mut scores: Vec<f32> = pooled.good.iter().map(peak).collect();
+        scores.extend(pooled.others.iter().map(peak));
+        let defective: Vec<bool> =
+            (0..scores.len()).map(|index| index >= pooled.good.len()).collect();
+        let image = ranking(&scores, &defective).map_or(0.0, |ranking| ranking.auroc);
+        let (mut pixels, mut marked) = (Vec::new(), Vec::new());
+        for maps in &self.maps.good {
+            let values = self.thinned(&fused(maps, weights));
+            marked.resize(marked.len() + values.len(), false);
+            pixels.extend(values);
+        }
+        for (maps, mask) in self.maps.others.iter().zip(&self.masks) {
+            pixels.extend(self.thinned(&fused(maps, weights)));
+            marked.extend(self.thinned(mask).into_iter().map(|value| value > 0));
+        }
+        let pixel = ranking(&pixels, &marked).map_or(0.0, |ranking| ranking.average_precision);
+        (image, pixel)
+    }
+
+    fn thinned<T: Copy>(&self, map: &[T]) -> Vec<T> {
+        let rows = map.chunks_exact(self.side).step_by(PIXEL_STRIDE);
+        rows.flat_map(|row| row.iter().step_by(PIXEL_STRIDE).copied()).collect()
+    }
+}
+
+fn fused(maps: &PictureMaps, weights: [f32; 3]) -> Vec<f32> {
+    let length = maps.iter().map(Vec::len).max().unwrap_or(0);
+    let mut sum = vec![0.0; length];
+    for (map, weight) in maps.iter().zip(weights).filter(|(_, weight)| *weight > 0.0) {
+        for (sum, value) in sum.iter_mut().zip(map) {
+            *sum += weight * value;
+        }
+    }
+    sum
+}
+
+/// Means over every 16x16 window, stride 1, row-major.
+fn window_means(map: &[f32], side: usize) -> Vec<f32> {
+    if side < WINDOW || map.len() != side * side {
+        return Vec::new();
+    }
+    let reach = side - WINDOW + 1;
+    let mut rows = vec![0.0f32; side * reach];
+    for (row, out) in map.chunks_exact(side).zip(rows.chunks_exact_mut(reach)) {
+        for (x, out) in out.iter_mut().enumerate() {
+            *out = row[x..x + WINDOW].iter().sum();
+        }
+    }
+    let mut means = vec![0.0f32; reach * reach];
+    for (y, out) in means.chunks_exact_mut(reach).enumerate() {
+        for row in rows[y * reach..(y + WINDOW) * reach].chunks_exact(reach) {
+            out.iter_mut().zip(row).for_each(|(out, value)| *out += value);
+        }
+        out.iter_mut().for_each(|value| *value /= (WINDOW * WINDOW) as f32);
+    }
+    means
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIDE: usize = 32;
+
+    /// A map of `noise` with a square of `peak`.
+    fn map(noise: f32, peak: f32) -> Vec<f32> {
+        let mut map = vec![noise; SIDE * SIDE];
+        for y in 4..20 {
+            map[y * SIDE + 4..y * SIDE + 20].fill(peak);
+        }
+        map
+    }
+
+    fn product(network: f32, search: f32, cell: f32) -> ProductMaps {
+        let good = vec![[map(1.0, 1.0), map(1.0, 1.0), map(1.0, 1.0)]; 4];
+        let bad = [map(1.0, network), map(1.0, search), map(1.0, cell)];
+        let mask = map(0.0, 1.0).into_iter().map(|v| v as u8).collect::<Vec<u8>>();
+        let maps = SeparateMaps { good, others: vec![bad; 4] };
+        ProductMaps { maps, masks: vec![mask; 4], side: SIDE }
+    }
+
+    #[test]
+    fn a_map_that_sees_nothing_is_left_out() {
+        let (best, without) = choose(&[product(1.0, 3.0, 1.0)], true);
+        assert_eq!(best.weights[0], 0.0, "{best:?}");
+        assert!(best.image_auroc > 0.99 && best.pixel_ap > 0.99, "{best:?}");
+        assert_eq!(best, without);
+    }
+
+    #[test]
+    fn a_network_that_alone_sees_is_used() {
+        let (best, without) = choose(&[product(4.0, 1.0, 1.0)], true);
+        assert!(best.weights[0] > 0.0, "{best:?}");
+        assert!(without.image_auroc < 0.6, "{without:?}");
+        assert_eq!(choose(&[product(4.0, 1.0, 1.0)], false).0.weights[0], 0.0);
+    }
+
+    #[test]
+    fn window_means_are_means() {
+        let means = window_means(&map(0.0, 2.0), SIDE);
+        assert_eq!(means.len(), 17 * 17);
+        assert!((means[4 * 17 + 4] - 2.0).abs() < 1e-6);
+        assert!((means[0] - 2.0 * 144.0 / 256.0).abs() < 1e-6);
+    }
+}

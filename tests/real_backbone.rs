@@ -1,0 +1,101 @@
+//! The published Lite0 weights on a real photograph, through burn and through ONNX Runtime, against
+//! the golden tensors (golden/README section 5).
+
+#![cfg(feature = "train")]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
+use onenipd::bundle::Normalisation;
+use onenipd::model::features::{Lite0, neck};
+use onenipd::model::torch_file::lite0_backbone;
+use onenipd::model::verify::Golden;
+use onenipd::part::{NamedTensors, Tensor};
+use onenipd::preprocess::{normalise_picture, resize_picture};
+use std::path::{Path, PathBuf};
+
+const SIDE: usize = 224;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn weights() -> NamedTensors {
+    let path = root().join("runtime/efficientnet-lite0-57934424.pth");
+    assert!(path.exists(), "{} is missing: `make setup` fetches it", path.display());
+    lite0_backbone(&path).unwrap().tensors
+}
+
+fn input() -> Vec<f32> {
+    let photo = image::open(root().join("tests/golden/photo.png")).unwrap().into_rgb8();
+    normalise_picture(&resize_picture(&photo, SIDE), &Normalisation::LITE)
+}
+
+fn export<const D: usize>(tensor: BurnTensor<D>) -> Tensor {
+    let shape = tensor.dims().to_vec();
+    Tensor::new(shape, tensor.into_data().try_to_vec().unwrap()).unwrap()
+}
+
+fn hold_against_golden(found: &NamedTensors, engine: &str) {
+    let path = root().join("tests/golden/real-224.safetensors");
+    let golden = Golden::read(Path::new(&path), "lite.").unwrap();
+    let mut compared = 0;
+    for difference in golden.compare(found) {
+        if found.contains_key(&difference.name) {
+            println!("{engine} {} {:.1e} std", difference.name, difference.largest_difference);
+            assert!(difference.holds(), "{engine}: {difference:?}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, found.len(), "{engine}");
+}
+
+#[test]
+fn burn_sees_in_a_photograph_what_the_reference_sees() {
+    let device = Device::flex();
+    let data = TensorData::new(input(), [1, 3, SIDE, SIDE]);
+    let image = BurnTensor::<4>::from_data(data, &device);
+    let taps = Lite0::new(&weights()).unwrap().taps(image);
+    let mut found = NamedTensors::new();
+    for (index, tap) in taps.iter().enumerate() {
+        found.insert(format!("tap{index}"), export(tap.clone()));
+    }
+    found.insert("neck".into(), export(neck(taps)));
+    hold_against_golden(&found, "burn");
+}
+
+#[test]
+fn the_graph_sees_in_a_photograph_what_the_reference_sees() {
+    use onenipd::bundle::{
+        Backbone, FORMAT_VERSION, Fusion, Geometry, Manifest, OnePicture, Recipe, inspector_inputs,
+        prompt_encoder_graph,
+    };
+    use onenipd::engine::{OnnxRuntime, run_named};
+    let geometry = Geometry::new(Backbone::Lite0, SIDE);
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        backbone: Backbone::Lite0,
+        side: SIDE,
+        recipe: Recipe::Untrained,
+        good_tokens: 1,
+        cell_pictures: 1,
+        normalisation: Normalisation::LITE,
+        fusion: Fusion { constant_k: 0.0, weights: [0.0, 1.0, 1.0] },
+        one_picture: OnePicture { scales: [0.0; 3], threshold: 0.0, pixel_threshold: 0.0 },
+        inputs: inspector_inputs(Recipe::Untrained, geometry, 1, 1),
+        golden_scores: Default::default(),
+        training: Default::default(),
+        licences: Default::default(),
+        files: Default::default(),
+    };
+    let outputs = ["tap0", "tap1", "tap2", "tap3", "neck"];
+    let graph = prompt_encoder_graph(&weights(), &manifest, &outputs, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prompt_encoder.onnx");
+    std::fs::write(&path, graph).unwrap();
+    let library = root().join("runtime/libonnxruntime.so.1.31.1");
+    OnnxRuntime::open(Some(&library)).unwrap();
+    let image = Tensor::new([1, 3, SIDE, SIDE], input()).unwrap();
+    let mut found = run_named(&path, &NamedTensors::from([("image".into(), image)])).unwrap();
+    found.retain(|name, _| outputs.contains(&name.as_str()));
+    hold_against_golden(&found, "ONNX Runtime");
+}
