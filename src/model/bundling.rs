@@ -60,11 +60,19 @@ pub enum BundlingError {
 pub fn write_bundle(
     settings: &TrainSettings,
     sources: &Sources,
-    outcome: TrainOutcome,
+    mut outcome: TrainOutcome,
     runtime: &OnnxRuntime,
     precision: Precision,
     threads: usize,
 ) -> Result<Bundle, BundlingError> {
+    if let Precision::F16 = precision {
+        // Everything is measured with the numbers that are stored.
+        for tensor in outcome.weights.values_mut() {
+            for value in tensor.values_mut() {
+                *value = half::f16::from_f32(*value).to_f32();
+            }
+        }
+    }
     let mut manifest = first_manifest(settings, &outcome);
     let working = super::train::partial_directory(&settings.output);
     let graphs = write_graphs(&working, &outcome, &manifest)?;
