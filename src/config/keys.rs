@@ -193,6 +193,18 @@ sections! {
         chip: Option<PathBuf> = None;
         /// In: rising edge, a part is there.
         trigger: Option<String> = None;
+        /// In: channel A of the encoder's quadrature, at most 4000 edges a second.
+        encoder_a: Option<String> = None;
+        /// In: channel B of the encoder.
+        encoder_b: Option<String> = None;
+        /// In: a button that clears a fault when it is held for 100 ms.
+        reset: Option<String> = None;
+        /// In: the light barrier in the reject chute.
+        confirm: Option<String> = None;
+        /// In: 1 while the belt runs.
+        run: Option<String> = None;
+        /// In: 1 while there is compressed air.
+        air_ok: Option<String> = None;
         /// Out: 1 while parts are inspected; the PLC stops the belt at 0.
         ready: Option<String> = None;
         /// Out: the gate when wired energise_to_pass, else a pulse per pass.
@@ -205,6 +217,8 @@ sections! {
         busy: Option<String> = None;
         /// Out: 5 Hz from the thread that moves the gate; must be supervised.
         alive: Option<String> = None;
+        /// Out: the flash, where the camera has no output of its own.
+        strobe: Option<String> = None;
         /// Keys of this section whose lines are active at low level.
         active_low: Vec<GpioLine> = Vec::new();
         /// Pull of the inputs: "inactive" makes a broken wire no signal; "disabled" leaves it open.

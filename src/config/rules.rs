@@ -90,6 +90,13 @@ fn wires(configuration: &Configuration, found: &mut Vec<Broken>) {
     let gpio = &configuration.gpio;
     let lines = [
         ("trigger", &gpio.trigger),
+        ("encoder_a", &gpio.encoder_a),
+        ("encoder_b", &gpio.encoder_b),
+        ("reset", &gpio.reset),
+        ("confirm", &gpio.confirm),
+        ("run", &gpio.run),
+        ("air_ok", &gpio.air_ok),
+        ("strobe", &gpio.strobe),
         ("ready", &gpio.ready),
         ("pass", &gpio.pass),
         ("reject", &gpio.reject),

@@ -89,6 +89,18 @@ words! {
     GpioLine {
         /// In: a part is there.
         Trigger = "trigger",
+        /// In: channel A of the encoder.
+        EncoderA = "encoder_a",
+        /// In: channel B of the encoder.
+        EncoderB = "encoder_b",
+        /// In: clears a fault.
+        Reset = "reset",
+        /// In: barrier in the reject chute.
+        Confirm = "confirm",
+        /// In: the belt runs.
+        Run = "run",
+        /// In: compressed air is there.
+        AirOk = "air_ok",
         /// Out: parts are inspected.
         Ready = "ready",
         /// Out: gate or pulse of a pass.
@@ -101,6 +113,8 @@ words! {
         Busy = "busy",
         /// Out: 5 Hz while the line thread lives.
         Alive = "alive",
+        /// Out: the flash.
+        Strobe = "strobe",
     }
     /// How a PLC takes results (line-io 1.4).
     ResultsMode {

@@ -91,6 +91,16 @@ pub enum LineEvent {
         /// When.
         time: LineTime,
     },
+    /// The lasting cause of an alarm that is watched outside (THERMAL, CAMERA, CLOCK) is there, or
+    /// has gone.
+    Cause {
+        /// The alarm it raises.
+        alarm: super::Alarm,
+        /// There, or gone.
+        present: bool,
+        /// When.
+        time: LineTime,
+    },
     /// SIGTERM: drain, then safe.
     Stop {
         /// When.

@@ -177,6 +177,7 @@ impl Line {
                 self.product_changed(product, result);
             }
             LineEvent::WireFault { alarm, .. } => self.alarms.happened(alarm, self.now),
+            LineEvent::Cause { alarm, present, .. } => self.alarms.cause(alarm, present),
             LineEvent::Stop { .. } => self.stop(),
         }
         self.settle(out);
@@ -346,6 +347,7 @@ fn time_of(event: &LineEvent) -> LineTime {
         | LineEvent::WayReady { time, .. }
         | LineEvent::ProductChanged { time, .. }
         | LineEvent::WireFault { time, .. }
+        | LineEvent::Cause { time, .. }
         | LineEvent::Stop { time } => time,
     }
 }

@@ -312,6 +312,7 @@ fn stamp(event: &LineEvent) -> LineTime {
         | LineEvent::WayReady { time, .. }
         | LineEvent::ProductChanged { time, .. }
         | LineEvent::WireFault { time, .. }
+        | LineEvent::Cause { time, .. }
         | LineEvent::Stop { time } => time,
     }
 }
