@@ -10,7 +10,7 @@ CARGO_DENY_VERSION := 0.20.2
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 SYSTEM_PACKAGES := build-essential pkg-config git ca-certificates curl \
-	python3 python3-pip python3-venv \
+	python3 python3-pip python3-venv mbpoll \
 	libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
 	gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 
@@ -29,7 +29,7 @@ LITE0_SHA256 := 579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 TEST_PYTHON := target/test-python/installed
 
 .DELETE_ON_ERROR:
-.PHONY: build run test setup lint deny system-packages rust
+.PHONY: build run test test-gpio test-gpu-tools fuzz setup lint deny system-packages rust
 
 build: setup
 	cargo build --release --locked
@@ -42,6 +42,37 @@ test: setup
 	$(MAKE) --no-print-directory lint
 	cargo test --release --locked
 	$(MAKE) --no-print-directory deny
+
+# On simulated GPIO hardware in a virtual machine; needs EDGEBOX and EDGEBOX_WORK, see the script.
+test-gpio: build
+	tests/edgebox/gpio.sh
+
+# What of the GPU path can be checked without a GPU; fetches NVIDIA's tools, about 260 MB.
+test-gpu-tools: SYSTEM_PACKAGES += g++-aarch64-linux-gnu
+test-gpu-tools: setup
+	tests/gpu_tools/check.sh
+
+# Coverage-guided fuzzing of every parser, FUZZ_SECONDS each. `make test` runs the same targets on
+# their corpus and mutations of it (tests/fuzz_corpus.rs): building this costs minutes. What it finds
+# lies in fuzz/artifacts, what it learns in fuzz/target/corpus. FUZZ_FEATURES=train adds the trainer's.
+FUZZ_SECONDS ?= 60
+FUZZ_FEATURES ?=
+FUZZ_TRIPLE := $(MACHINE)-unknown-linux-gnu
+FUZZ_RUSTFLAGS := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,\
+	level=4 inline-8bit-counters pc-table trace-compares) --cfg fuzzing
+
+fuzz: setup
+	cd fuzz && RUSTFLAGS='$(FUZZ_RUSTFLAGS)' cargo build --release --locked \
+		--target $(FUZZ_TRIPLE) --features '$(FUZZ_FEATURES)'
+	cd fuzz && for target in $$(ls corpus); do \
+		[ "$$target" != torch_file ] || [ -n '$(FUZZ_FEATURES)' ] || continue; \
+		echo "Fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		mkdir -p artifacts target/corpus/$$target; \
+		ONENIPD_FUZZ_TARGET=$$target target/$(FUZZ_TRIPLE)/release/any \
+			target/corpus/$$target corpus/$$target -artifact_prefix=artifacts/$$target- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
+			-print_final_stats=1 -verbosity=0 || exit 1; \
+	done
 
 lint: setup
 	cargo fmt --check

@@ -6,6 +6,8 @@ pub mod part; // 0: the vocabulary
 
 pub mod bundle; // 1: the engine bundle
 pub mod config; // 1: typed configuration
+#[cfg(feature = "cuda")]
+pub mod cuda; // 1: the GPU
 pub mod dataset; // 1: MVTec layout
 pub mod judge; // 1: map and thresholds to verdict
 pub mod line; // 1: the line, pure

@@ -108,6 +108,43 @@ fn colour_and_grey_pictures_keep_their_rows_at_odd_widths() {
 }
 
 #[test]
+fn the_cameras_own_formats_come_without_a_conversion_and_in_their_colours() {
+    for format in ["BGRx", "NV12", "I420"] {
+        for colorimetry in ["bt601", "bt709", "1:4:0:0"] {
+            let way = way(4);
+            let description = format!(
+                "videotestsrc num-buffers=1 pattern=solid-color foreground-color=0xffc86432 ! \
+                 video/x-raw,format=RGB,width=101,height=37 ! videoconvert ! \
+                 video/x-raw,format={format}{}",
+                if format == "BGRx" {
+                    String::new()
+                } else {
+                    format!(",colorimetry={colorimetry}")
+                }
+            );
+            let mut camera = way.play_pipeline(&description).unwrap();
+            let frame = way.frame();
+            camera.stop();
+            let same = match frame.format {
+                PixelFormat::Bgrx8 => format == "BGRx",
+                PixelFormat::Nv12(_) => format == "NV12",
+                PixelFormat::I420(_) => format == "I420",
+                PixelFormat::Rgb8 | PixelFormat::Gray8 => false,
+            };
+            assert!(same, "{format} came as {:?}", frame.format);
+            for pixel in frame.to_picture().pixels() {
+                let near = pixel.0.iter().zip([0xc8_u8, 0x64, 0x32]);
+                assert!(
+                    near.clone().all(|(found, sent)| found.abs_diff(sent) <= 4),
+                    "{format} {colorimetry}: {:?}",
+                    pixel.0
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_frame_outlives_its_camera() {
     let way = way(4);
     let mut camera = way.play_pipeline("videotestsrc pattern=white num-buffers=1").unwrap();
@@ -139,9 +176,9 @@ fn an_appsink_of_the_descriptions_own_is_used() {
 
     let other = self::way(8);
     let started = other
-        .play_pipeline("videotestsrc ! video/x-raw,format=I420 ! appsink name=onenipd sync=false");
+        .play_pipeline("videotestsrc ! video/x-raw,format=UYVY ! appsink name=onenipd sync=false");
     let trouble = other.trouble();
-    assert!(trouble.contains("I420") && trouble.contains("videoconvert"), "{trouble}");
+    assert!(trouble.contains("UYVY") && trouble.contains("videoconvert"), "{trouble}");
     drop(started);
     let refusal =
         other.refusal(CameraSource::Pipeline("videotestsrc ! fakesink name=onenipd".to_owned()));

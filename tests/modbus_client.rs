@@ -5,7 +5,7 @@
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use onenipd::line::{LineEvent, LineSnapshot, LineState, TriggerSource};
-use onenipd::line_io::modbus::{ModbusServer, ModbusSettings, ResultsMode};
+use onenipd::line_io::modbus::{ModbusServer, ModbusSettings, ResultsMode, Traffic};
 use onenipd::part::{
     Command, Decision, Duration, LineTime, PartResult, Reason, ResultFlags, SequenceNumber,
 };
@@ -41,6 +41,10 @@ impl Line {
 
     fn address(&self) -> SocketAddr {
         self.server.as_ref().unwrap().local_address()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.server.as_ref().unwrap().traffic()
     }
 
     fn connect(&self) -> TcpStream {
@@ -232,6 +236,8 @@ fn garbage_closes_its_connection_and_no_other() {
     let mut answer = [0; 11];
     half_open.read_exact(&mut answer).unwrap();
     assert_eq!(answer[7..], MAGIC);
+    let counted = line.traffic();
+    assert_eq!((counted.connections, counted.malformed, counted.requests), (5, 3, 6));
     line.stop();
     assert!(is_closed(&mut good) && is_closed(&mut half_open), "stop closes every connection");
 }
@@ -244,6 +250,7 @@ fn one_connection_too_many_is_closed_and_a_place_comes_free() {
         assert_eq!(ask(client, &READ_MAGIC).unwrap(), MAGIC);
     }
     assert!(is_closed(&mut line.connect()));
+    assert_eq!(line.traffic().too_many, 1);
     drop(clients.pop());
     until(|| ask(&mut line.connect(), &READ_MAGIC).is_some());
     line.stop();
@@ -266,14 +273,97 @@ fn only_allowed_addresses_are_served_and_idle_ones_are_closed() {
     let nobody = vec!["192.0.2.1".parse().unwrap()];
     let line = Line::start(ModbusSettings { allow: nobody, ..index() }, 0);
     assert!(is_closed(&mut line.connect()));
+    until(|| line.traffic().not_allowed == 1);
     line.stop();
     let idle_timeout = Duration::from_millis(50);
     let allow = vec!["127.0.0.1".parse().unwrap()];
     let line = Line::start(ModbusSettings { allow, idle_timeout, ..index() }, 0);
     let mut client = line.connect();
-    client.write_all(&[0, 1, 0]).unwrap();
     assert!(is_closed(&mut client));
+    until(|| line.traffic().idle == 1);
     line.stop();
+}
+
+#[test]
+fn a_request_must_be_complete_within_a_second_of_its_first_byte() {
+    let line = Line::start(index(), 0);
+    let (mut stuck, mut good) = (line.connect(), line.connect());
+    stuck.write_all(&[0, 1, 0]).unwrap();
+    // One byte after the other keeps no connection either: the time is that of the whole request.
+    let mut drip = line.connect();
+    let dripping = std::thread::spawn(move || {
+        for byte in [0, 1, 0, 0, 0, 200, 255, 16].into_iter().cycle() {
+            if drip.write_all(&[byte]).is_err() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    });
+    assert!(is_closed(&mut stuck) && dripping.join().unwrap());
+    assert_eq!(ask(&mut good, &READ_MAGIC).unwrap(), MAGIC, "an idle one is not slow");
+    until(|| line.traffic().slow == 2);
+    assert_eq!((line.traffic().idle, line.traffic().malformed), (0, 0));
+    line.stop();
+}
+
+#[test]
+fn a_client_that_takes_no_answers_is_closed_and_holds_up_nobody() {
+    let line = Line::start(index(), 0);
+    let (mut deaf, mut good) = (line.connect(), line.connect());
+    deaf.set_nonblocking(true).unwrap();
+    let read_all: Vec<u8> = [0, 1, 0, 0, 0, 6, 255, 3, 1, 0, 0, 125].repeat(50);
+    until(|| {
+        while deaf.write(&read_all).is_ok_and(|written| written > 0) {}
+        assert_eq!(ask(&mut good, &READ_MAGIC).unwrap(), MAGIC);
+        line.traffic().slow == 1
+    });
+    line.stop();
+}
+
+#[test]
+fn a_read_only_server_refuses_every_write_as_busy_and_counts_it() {
+    let line = Line::start(ModbusSettings { read_only: true, ..index() }, 0);
+    let mut client = line.connect();
+    assert_eq!(ask(&mut client, &WRITE_PRODUCT).unwrap(), [0x86, 6]);
+    assert_eq!(ask(&mut client, &[5, 0, 1, 0xFF, 0]).unwrap(), [0x85, 6]);
+    assert_eq!(ask(&mut client, &[6, 0, 4, 0, 1]).unwrap(), [0x86, 2], "02 is tested before");
+    assert_eq!(ask(&mut client, &READ_MAGIC).unwrap(), MAGIC);
+    assert_eq!((line.traffic().requests, line.traffic().exceptions), (4, 3));
+    assert_eq!(line.stop(), []);
+}
+
+/// Floods of every kind, of which the line thread must not notice anything.
+#[test]
+fn a_flood_of_writes_leaves_the_lines_channel_room() {
+    let snapshot: Arc<ArcSwap<LineSnapshot>> = Arc::default();
+    let ((_publish, results), (send, events)) = (bounded(1), bounded(64));
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let shown = Arc::clone(&snapshot);
+    let server =
+        ModbusServer::start(ModbusSettings { listen, ..index() }, snapshot, results, send).unwrap();
+    let mut plc = TcpStream::connect(server.local_address()).unwrap();
+    // Nobody takes the events: only a quarter of the channel is the flood's.
+    let mut refused = None;
+    for beat in 1..2_000_u16 {
+        shown.store(Arc::new(LineSnapshot { heartbeat: beat, ..LineSnapshot::default() }));
+        let [high, low] = beat.to_be_bytes();
+        let answer = ask(&mut plc, &[6, 0, 201, high, low]).unwrap();
+        if answer.len() == 2 {
+            refused = Some((beat, answer));
+            break;
+        }
+    }
+    assert_eq!(refused, Some((16 + 256 + 1, vec![0x86, 4])), "what it cannot pass on it refuses");
+    assert_eq!(events.len(), 16);
+    let sent: Vec<LineEvent> = events.try_iter().collect();
+    assert!(matches!(sent[..], [LineEvent::Command { command: Command::PlcHeartbeat(1), .. }, ..]));
+    // Taken again, everything kept follows in order and nothing is lost.
+    let mut beats = sent.len();
+    until(|| {
+        beats += events.try_iter().count();
+        beats == 16 + 256
+    });
 }
 
 #[test]

@@ -5,9 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
-use onenipd::bundle::Normalisation;
-use onenipd::model::features::{Lite0, neck};
-use onenipd::model::torch_file::lite0_backbone;
+use onenipd::bundle::{Backbone, Manifest, Normalisation, Recipe, prompt_encoder_graph};
+use onenipd::engine::{OnnxRuntime, run_named};
+use onenipd::model::features::{FrozenBackbone, neck};
+use onenipd::model::torch_file::published_backbone;
 use onenipd::model::verify::Golden;
 use onenipd::part::{NamedTensors, Tensor};
 use onenipd::preprocess::{normalise_picture, resize_picture};
@@ -22,7 +23,7 @@ fn root() -> PathBuf {
 fn weights() -> NamedTensors {
     let path = root().join("runtime/efficientnet-lite0-57934424.pth");
     assert!(path.exists(), "{} is missing: `make setup` fetches it", path.display());
-    lite0_backbone(&path).unwrap().tensors
+    published_backbone(&path, Backbone::Lite0).unwrap().tensors
 }
 
 fn input() -> Vec<f32> {
@@ -54,7 +55,7 @@ fn burn_sees_in_a_photograph_what_the_reference_sees() {
     let device = Device::flex();
     let data = TensorData::new(input(), [1, 3, SIDE, SIDE]);
     let image = BurnTensor::<4>::from_data(data, &device);
-    let taps = Lite0::new(&weights()).unwrap().taps(image);
+    let taps = FrozenBackbone::new(Backbone::Lite0, &weights()).unwrap().taps(image);
     let mut found = NamedTensors::new();
     for (index, tap) in taps.iter().enumerate() {
         found.insert(format!("tap{index}"), export(tap.clone()));
@@ -65,28 +66,7 @@ fn burn_sees_in_a_photograph_what_the_reference_sees() {
 
 #[test]
 fn the_graph_sees_in_a_photograph_what_the_reference_sees() {
-    use onenipd::bundle::{
-        Backbone, FORMAT_VERSION, Fusion, Geometry, Manifest, OnePicture, Recipe, inspector_inputs,
-        prompt_encoder_graph,
-    };
-    use onenipd::engine::{OnnxRuntime, run_named};
-    let geometry = Geometry::new(Backbone::Lite0, SIDE);
-    let manifest = Manifest {
-        format_version: FORMAT_VERSION,
-        backbone: Backbone::Lite0,
-        side: SIDE,
-        recipe: Recipe::Untrained,
-        good_tokens: 1,
-        cell_pictures: 1,
-        normalisation: Normalisation::LITE,
-        fusion: Fusion { constant_k: 0.0, weights: [0.0, 1.0, 1.0] },
-        one_picture: OnePicture { scales: [0.0; 3], threshold: 0.0, pixel_threshold: 0.0 },
-        inputs: inspector_inputs(Recipe::Untrained, geometry, 1, 1),
-        golden_scores: Default::default(),
-        training: Default::default(),
-        licences: Default::default(),
-        files: Default::default(),
-    };
+    let manifest = Manifest::new(Backbone::Lite0, SIDE, Recipe::Untrained);
     let outputs = ["tap0", "tap1", "tap2", "tap3", "neck"];
     let graph = prompt_encoder_graph(&weights(), &manifest, &outputs, &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();

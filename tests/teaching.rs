@@ -289,25 +289,36 @@ fn scales_are_the_weights_over_the_99th_percentile() {
 }
 
 #[test]
-fn one_picture_remembers_stride_16_of_twelve_copies() {
-    let mut teacher = PlainTeacher::new(manifest(4096, 2));
+fn one_picture_remembers_stride_16_of_copies_and_neighbours() {
+    let mut teacher = PlainTeacher::new(manifest(4096, 10));
     let picture = part(0, false);
     let taught = teach_one_picture(&mut teacher, &picture, None, 0.005).unwrap();
     assert!(!taught.calibrated && taught.held_back_scores.is_empty());
     assert_eq!(taught.thresholds.image, 1.5);
     assert_eq!(taught.tensors["fusion_scales"].values(), [0.0, 0.5, 0.25]);
+    // Stride 16 alone, doubled: it stands for both levels.
     let good = taught.tensors["good_tokens"].values();
-    for token in good.chunks_exact(152) {
+    let cells = taught.tensors["cell_tokens"].values();
+    for token in good.chunks_exact(152).chain(cells.chunks_exact(152)) {
         assert!(token[..40].iter().all(|&v| v == 0.0));
-        let length = token[40..].iter().map(|v| v * v).sum::<f32>();
-        assert!((length - 1.0).abs() < 1e-2, "{length}");
+        let length = token[40..].iter().map(|v| v * v).sum::<f32>().sqrt();
+        assert!((length - 2.0).abs() < 1e-2, "{length}");
     }
     let copies = 12 * CELLS * CELLS * 152;
     assert_eq!(good[copies..], good[..good.len() - copies], "repeated in turn");
-    let cells = taught.tensors["cell_tokens"].values();
-    let (one, two) = cells.split_at(CELLS * CELLS * 152);
-    assert_eq!(one, two);
-    assert!(one[..40].iter().any(|&v| v != 0.0));
+    // Cells: the picture, then moved by one cell each way, then again.
+    let pictures: Vec<&[f32]> = cells.chunks_exact(CELLS * CELLS * 152).collect();
+    assert_eq!(pictures[0], &good[..CELLS * CELLS * 152]);
+    assert_eq!(pictures[9], pictures[0]);
+    let token = |picture: usize, row: usize, column: usize| {
+        &pictures[picture][(row * CELLS + column) * 152..][..152]
+    };
+    let around: [(usize, usize); 8] =
+        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)];
+    for (picture, (row, column)) in (1..).zip(around) {
+        assert_eq!(token(picture, 5, 5), token(0, 4 + row, 4 + column));
+        assert_eq!(token(picture, 0, 13), token(0, row.max(1) - 1, (12 + column).min(13)));
+    }
 
     // Calibrating with one part is the same.
     let folder = Parts::new();
@@ -392,8 +403,14 @@ fn evaluation_sees_scratches_where_they_are() {
     }
     let mut data = onenipd::dataset::open(folder.0.path()).unwrap();
     data.products[0].test.last_mut().unwrap().mask = None;
-    let request =
-        EvaluationRequest { products: &data.products, prompt: Prompt::Auto, baseline: true };
+    let request = EvaluationRequest {
+        products: &data.products,
+        prompt: Prompt::Auto,
+        pictures: None,
+        baseline: true,
+        examples: 3,
+        now: onenipd::part::LineTime::now,
+    };
     let report = evaluate(&mut teacher, &request, &mut |_, _| ()).unwrap();
     let plate = &report.products[0];
     assert_eq!((plate.good, plate.defective, plate.without_mask), (8, 8, 1));
@@ -401,7 +418,57 @@ fn evaluation_sees_scratches_where_they_are() {
     assert!(plate.metrics.pixel_auroc.unwrap() > 0.95, "{report}");
     assert!(plate.metrics.aupro.unwrap() > 0.8, "{report}");
     assert_eq!(plate.metrics.escape_rate["0.005"], 0.0);
+    assert!(plate.prompt.unwrap().nearer == 0.0, "the most typical one was asked for");
+    assert!(plate.notes.iter().any(|note| note.starts_with("1 defective pictures have no mask")));
+    let details = plate.details.as_ref().unwrap();
+    assert_eq!((details.misses.len(), details.false_alarms.len()), (3, 3));
+    assert!(details.misses.is_sorted_by(|a, b| a.score <= b.score));
+    assert!(details.false_alarms.is_sorted_by(|a, b| a.score >= b.score));
+    let rejected = details.good_scores.iter().filter(|s| **s >= details.thresholds[1]).count();
+    assert_eq!(plate.metrics.false_reject_rate["0.005"], rejected as f64 / 8.0);
+    let lowest = details.defective_scores.iter().copied().fold(f32::INFINITY, f32::min);
+    assert_eq!(details.misses[0].score, lowest);
+    assert!(details.misses[0].name.starts_with("scratch/"));
     let baseline = report.baseline.as_ref().unwrap();
     assert!(baseline.mean.image_auroc.unwrap() > 0.9, "{report}");
     assert!(baseline.mean.escape_rate.is_empty());
+}
+
+#[test]
+fn few_pictures_and_the_prompt_are_chosen() {
+    let mut teacher = PlainTeacher::new(manifest(512, 8));
+    let folder = Parts::new();
+    for seed in 0..9 {
+        folder.write("plate/train/good", &format!("{seed:03}.png"), &part(seed, false));
+    }
+    folder.write("plate/test/good", "1.png", &part(50, false));
+    folder.write("plate/test/scratch", "1.png", &part(60, true));
+    let data = onenipd::dataset::open(folder.0.path()).unwrap();
+    let member = part(3, false);
+    let odd = RgbImage::from_fn(224, 224, |x, y| Rgb([(x ^ y) as u8, 0, 255]));
+    let mut run = |prompt, pictures| {
+        let request = EvaluationRequest {
+            products: &data.products,
+            prompt,
+            pictures,
+            baseline: false,
+            examples: 0,
+            now: onenipd::part::LineTime::now,
+        };
+        evaluate(&mut teacher, &request, &mut |_, _| ()).unwrap().products.remove(0)
+    };
+    let one = run(Prompt::Auto, Some(1));
+    assert_eq!((one.taught_by, one.prompt), (1, None));
+    assert!(one.notes.iter().any(|note| note.starts_with("uncalibrated")), "{:?}", one.notes);
+    assert_eq!(run(Prompt::First, Some(4)).taught_by, 4);
+    assert_eq!(run(Prompt::First, Some(40)).taught_by, 9);
+    let typical = run(Prompt::Auto, None);
+    assert!(!typical.prompt.unwrap().outside);
+    let wrong = run(Prompt::Picture(&odd), None);
+    assert!(wrong.prompt.unwrap().outside && wrong.prompt.unwrap().nearer == 1.0);
+    assert!(wrong.notes.iter().any(|note| note.contains("unlike the good parts")));
+    // A good part given as the prompt is known again.
+    let place = run(Prompt::Picture(&member), None).prompt.unwrap();
+    assert!(!place.outside);
+    assert_eq!(run(Prompt::Picture(&odd), Some(1)).taught_by, 1);
 }

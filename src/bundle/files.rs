@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const MANIFEST: &str = "bundle.toml";
 pub(super) const WEIGHTS: &str = "weights.safetensors";
+pub(super) const HALF_INSPECTOR: &str = "inspector_half.onnx";
 
 /// SHA-256 in hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
@@ -20,7 +21,7 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 
 /// Whether `name` is a file directly in the bundle's directory and not one of a fixed meaning.
 pub(super) fn is_plain_name(name: &str) -> bool {
-    let reserved = [MANIFEST, "inspector.onnx", "prompt_encoder.onnx"];
+    let reserved = [MANIFEST, "inspector.onnx", HALF_INSPECTOR, "prompt_encoder.onnx"];
     !name.is_empty()
         && !name.starts_with('.')
         && !name.contains(['/', '\\', '\0'])

@@ -1,5 +1,6 @@
 //! `bundle.toml`.
 
+use super::{FORMAT_VERSION, inspector_inputs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -9,13 +10,34 @@ use std::collections::BTreeMap;
 pub enum Backbone {
     /// EfficientNet-Lite0.
     Lite0,
+    /// EfficientNet-Lite1.
+    Lite1,
+    /// EfficientNet-Lite2.
+    Lite2,
+    /// EfficientNet-B4, the paper's.
+    B4,
 }
 
 impl Backbone {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 4] = [Self::Lite0, Self::Lite1, Self::Lite2, Self::B4];
+
+    /// The name used in manifests, golden files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lite0 => "lite0",
+            Self::Lite1 => "lite1",
+            Self::Lite2 => "lite2",
+            Self::B4 => "b4",
+        }
+    }
+
     /// Channels of the taps at strides 2, 4, 8, 16.
     pub const fn tap_channels(self) -> [usize; 4] {
         match self {
-            Self::Lite0 => [16, 24, 40, 112],
+            Self::Lite0 | Self::Lite1 => [16, 24, 40, 112],
+            Self::Lite2 => [16, 24, 48, 120],
+            Self::B4 => [24, 32, 56, 160],
         }
     }
 }
@@ -69,6 +91,17 @@ pub struct Normalisation {
 impl Normalisation {
     /// EfficientNet-Lite: (pixel - 127) / 128 (specification 2.4).
     pub const LITE: Self = Self { mean: [127.0 / 255.0; 3], deviation: [128.0 / 255.0; 3] };
+    /// EfficientNet-B4: mean and deviation of ImageNet (specification 2.1).
+    pub const IMAGENET: Self =
+        Self { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
+
+    /// What the published weights of `backbone` were trained with.
+    pub const fn of(backbone: Backbone) -> Self {
+        match backbone {
+            Backbone::Lite0 | Backbone::Lite1 | Backbone::Lite2 => Self::LITE,
+            Backbone::B4 => Self::IMAGENET,
+        }
+    }
 }
 
 /// How the maps become one.
@@ -103,6 +136,18 @@ pub struct InspectorInput {
     pub shape: Vec<usize>,
 }
 
+/// The checkpoint an imported bundle was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSource {
+    /// Name of the file, without its folder.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// What nobody can tell from the file.
+    pub warning: String,
+}
+
 /// How the bundle came to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +166,9 @@ pub struct TrainingRecord {
     pub products: Vec<String>,
     /// Losses and held-out figures, by name.
     pub metrics: BTreeMap<String, f64>,
+    /// Where the weights come from, if they were not trained here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<CheckpointSource>,
 }
 
 /// `bundle.toml`, whole.
@@ -158,6 +206,30 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// A manifest of which nothing is measured yet: memories of one token and one picture, K = 1,
+    /// the network alone where there is one, and nothing that one picture lets pass.
+    pub fn new(backbone: Backbone, side: usize, recipe: Recipe) -> Self {
+        let network = recipe != Recipe::Untrained;
+        let weights = if network { [1.0, 0.0, 0.0] } else { [0.0, 1.0, 1.0] };
+        let inputs = inspector_inputs(recipe, Geometry::new(backbone, side), 1, 1);
+        Self {
+            format_version: FORMAT_VERSION,
+            backbone,
+            side,
+            recipe,
+            good_tokens: 1,
+            cell_pictures: 1,
+            normalisation: Normalisation::of(backbone),
+            fusion: Fusion { constant_k: if network { 1.0 } else { 0.0 }, weights },
+            one_picture: OnePicture { scales: weights, threshold: 0.0, pixel_threshold: 0.0 },
+            inputs,
+            golden_scores: BTreeMap::new(),
+            training: TrainingRecord::default(),
+            licences: BTreeMap::new(),
+            files: BTreeMap::new(),
+        }
+    }
+
     /// Sizes.
     pub const fn geometry(&self) -> Geometry {
         Geometry::new(self.backbone, self.side)

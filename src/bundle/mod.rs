@@ -1,5 +1,6 @@
 //! The engine bundle: read, check, write (architecture, "The bundle").
 
+pub mod efficientnet;
 mod error;
 mod files;
 mod graphs;
@@ -14,8 +15,8 @@ pub use graphs::{
     check_weights, inspector_graph, inspector_inputs, prompt_encoder_graph, weight_shapes,
 };
 pub use manifest::{
-    Backbone, Fusion, Geometry, InspectorInput, Manifest, Normalisation, OnePicture, Recipe,
-    TrainingRecord,
+    Backbone, CheckpointSource, Fusion, Geometry, InspectorInput, Manifest, Normalisation,
+    OnePicture, Recipe, TrainingRecord,
 };
 pub use store::{Bundle, GraphFiles};
 pub use write::{Precision, write};

@@ -2,10 +2,13 @@
 //! (tests/golden/README.md, section 1).
 
 use super::Backbone;
+use super::efficientnet::{Block, EfficientNet};
 use crate::part::Tensor;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+/// What a batch normalisation calls the number of batches it has seen.
+pub const COUNTER: &str = "num_batches_tracked";
 const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// FNV-1a of the key's UTF-8 bytes.
@@ -37,7 +40,7 @@ fn build(shape: &[usize], values: impl Iterator<Item = f32>) -> Tensor {
 
 /// The weight of that name by the rule; `key` is the official one without `module.`.
 pub fn rule_tensor(key: &str, shape: &[usize]) -> Tensor {
-    if key.ends_with("num_batches_tracked") {
+    if key.ends_with(COUNTER) {
         return Tensor::zeros(shape);
     }
     let f = uniform(key);
@@ -124,51 +127,53 @@ pub fn head_shapes(channels: usize, grid: usize) -> Vec<(String, Vec<usize>)> {
 }
 
 /// Names and shapes of the backbone's f32 tensors up to the last tap, in the official order
-/// (specification 2.4).
+/// (specification 2.3, 2.4).
 pub fn backbone_shapes(backbone: Backbone) -> Vec<(String, Vec<usize>)> {
+    let net = EfficientNet::new(backbone);
     let mut list = ShapeList::new("backbone.");
-    list.add("_conv_stem.weight", &[32, 3, 3, 3]);
-    list.batch_norm("_bn0.", 32);
-    let Backbone::Lite0 = backbone;
-    // (input channels, output channels, kernel) per block; the first does not expand.
-    let blocks = [
-        (32, 16, 3),
-        (16, 24, 3),
-        (24, 24, 3),
-        (24, 40, 5),
-        (40, 40, 5),
-        (40, 80, 3),
-        (80, 80, 3),
-        (80, 80, 3),
-        (80, 112, 5),
-        (112, 112, 5),
-        (112, 112, 5),
-    ];
-    for (index, (inputs, outputs, kernel)) in blocks.into_iter().enumerate() {
-        let prefix = format!("_blocks.{index}.");
-        let mut middle = inputs;
-        if index > 0 {
-            middle = 6 * inputs;
-            list.add(&format!("{prefix}_expand_conv.weight"), &[middle, inputs, 1, 1]);
-            list.batch_norm(&format!("{prefix}_bn0."), middle);
-        }
-        list.add(&format!("{prefix}_depthwise_conv.weight"), &[middle, 1, kernel, kernel]);
-        list.batch_norm(&format!("{prefix}_bn1."), middle);
-        list.add(&format!("{prefix}_project_conv.weight"), &[outputs, middle, 1, 1]);
-        list.batch_norm(&format!("{prefix}_bn2."), outputs);
-    }
+    list.backbone(&net, net.used_blocks());
     list.shapes
+}
+
+/// Names and shapes of all tensors of a published backbone, in its order: also the blocks after the
+/// last tap, the classifier and the counters, which nothing here uses.
+pub fn published_backbone_shapes(backbone: Backbone) -> Vec<(String, Vec<usize>)> {
+    let net = EfficientNet::new(backbone);
+    let mut list = ShapeList::new("backbone.");
+    list.counters = true;
+    list.backbone(&net, &net.blocks);
+    let last = net.blocks.last().map_or(0, |block| block.outputs);
+    list.add("_conv_head.weight", &[net.head_channels, last, 1, 1]);
+    list.batch_norm("_bn1.", net.head_channels);
+    list.add("_fc.weight", &[1000, net.head_channels]);
+    list.add("_fc.bias", &[1000]);
+    list.shapes
+}
+
+/// Names and shapes of all 856 tensors of an official checkpoint without `module.`, in its order
+/// (specification 7); those of another backbone for another backbone.
+pub fn official_shapes(backbone: Backbone, grid: usize) -> Vec<(String, Vec<usize>)> {
+    let channels: usize = backbone.tap_channels().iter().sum();
+    let mut shapes = published_backbone_shapes(backbone);
+    for (name, shape) in head_shapes(channels, grid) {
+        let counter = name.strip_suffix("running_var").map(|norm| format!("{norm}{COUNTER}"));
+        shapes.push((name, shape));
+        shapes.extend(counter.map(|counter| (counter, Vec::new())));
+    }
+    shapes
 }
 
 /// Collects names and shapes under one prefix.
 struct ShapeList {
     prefix: &'static str,
+    /// Whether batch normalisations count their batches.
+    counters: bool,
     shapes: Vec<(String, Vec<usize>)>,
 }
 
 impl ShapeList {
     const fn new(prefix: &'static str) -> Self {
-        Self { prefix, shapes: Vec::new() }
+        Self { prefix, counters: false, shapes: Vec::new() }
     }
 
     fn add(&mut self, name: &str, shape: &[usize]) {
@@ -197,6 +202,32 @@ impl ShapeList {
     fn batch_norm(&mut self, prefix: &str, channels: usize) {
         for name in ["weight", "bias", "running_mean", "running_var"] {
             self.add(&format!("{prefix}{name}"), &[channels]);
+        }
+        if self.counters {
+            self.add(&format!("{prefix}{COUNTER}"), &[]);
+        }
+    }
+
+    fn backbone(&mut self, net: &EfficientNet, blocks: &[Block]) {
+        self.add("_conv_stem.weight", &[net.stem_channels, 3, 3, 3]);
+        self.batch_norm("_bn0.", net.stem_channels);
+        for (index, block) in blocks.iter().enumerate() {
+            let Block { kernel, inputs, middle, outputs, .. } = *block;
+            let prefix = format!("_blocks.{index}.");
+            if block.expands() {
+                self.add(&format!("{prefix}_expand_conv.weight"), &[middle, inputs, 1, 1]);
+                self.batch_norm(&format!("{prefix}_bn0."), middle);
+            }
+            self.add(&format!("{prefix}_depthwise_conv.weight"), &[middle, 1, kernel, kernel]);
+            self.batch_norm(&format!("{prefix}_bn1."), middle);
+            if let Some(squeezed) = block.squeezed {
+                self.add(&format!("{prefix}_se_reduce.weight"), &[squeezed, middle, 1, 1]);
+                self.add(&format!("{prefix}_se_reduce.bias"), &[squeezed]);
+                self.add(&format!("{prefix}_se_expand.weight"), &[middle, squeezed, 1, 1]);
+                self.add(&format!("{prefix}_se_expand.bias"), &[middle]);
+            }
+            self.add(&format!("{prefix}_project_conv.weight"), &[outputs, middle, 1, 1]);
+            self.batch_norm(&format!("{prefix}_bn2."), outputs);
         }
     }
 }
@@ -234,10 +265,50 @@ mod tests {
 
     #[test]
     fn parameter_counts_of_the_specification() {
-        assert_eq!(trained(&backbone_shapes(Backbone::Lite0)), 700_768);
-        assert_eq!(trained(&head_shapes(192, 14)), 8_239_425);
+        let counts = [
+            (Backbone::Lite0, 700_768, 4_652_008, 8_239_425),
+            (Backbone::Lite1, 989_280, 5_416_680, 8_239_425),
+            (Backbone::Lite2, 1_161_584, 6_092_072, 8_266_065),
+            (Backbone::B4, 3_635_984, 19_341_616, 8_372_625),
+        ];
+        for (backbone, used, whole, head) in counts {
+            assert_eq!(trained(&backbone_shapes(backbone)), used, "{backbone:?}");
+            let published: Vec<_> = published_backbone_shapes(backbone)
+                .into_iter()
+                .filter(|(name, _)| !name.ends_with(COUNTER))
+                .collect();
+            assert_eq!(trained(&published), whole, "{backbone:?}");
+            let channels = backbone.tap_channels().iter().sum();
+            assert_eq!(trained(&head_shapes(channels, 14)), head, "{backbone:?}");
+        }
         // 150 official keys of the head, two of them counters.
         assert_eq!(head_shapes(192, 14).len(), 148);
+    }
+
+    #[test]
+    fn key_counts_of_the_specification() {
+        let counts = [
+            (Backbone::Lite0, 296),
+            (Backbone::Lite1, 386),
+            (Backbone::Lite2, 386),
+            (Backbone::B4, 706),
+        ];
+        for (backbone, count) in counts {
+            assert_eq!(published_backbone_shapes(backbone).len(), count, "{backbone:?}");
+        }
+    }
+
+    #[test]
+    fn the_official_layout_is_that_of_a_real_checkpoint() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden/official-layout-224.keys.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let real: Vec<(String, Vec<usize>, String)> = serde_json::from_str(&text).unwrap();
+        let ours = official_shapes(Backbone::B4, 14);
+        assert_eq!(ours.len(), real.len());
+        for ((name, shape), (key, real_shape, _)) in ours.iter().zip(&real) {
+            assert_eq!((format!("module.{name}"), shape), (key.clone(), real_shape));
+        }
     }
 
     #[test]

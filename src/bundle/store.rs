@@ -1,6 +1,6 @@
 //! Reading a bundle and keeping the graphs derived from it.
 
-use super::files::{self, MANIFEST, WEIGHTS};
+use super::files::{self, HALF_INSPECTOR, MANIFEST, WEIGHTS};
 use super::{
     BundleError, FORMAT_VERSION, Manifest, check_weights, graphs, inspector_graph,
     inspector_inputs, onnx, prompt_encoder_graph,
@@ -116,6 +116,26 @@ impl Bundle {
         fs::create_dir_all(&cache).map_err(|error| BundleError::io("write", &cache, error))?;
         write(&cached)?;
         Ok(cached)
+    }
+
+    /// The inspector with its heavy products in FP16 (specification 8.4), for engines that take
+    /// the precision from the graph; written where missing, beside the FP32 one of `graphs`.
+    pub fn half_inspector(&self, graphs: &GraphFiles) -> Result<PathBuf, BundleError> {
+        let path = graphs.inspector.with_file_name(HALF_INSPECTOR);
+        let [bundle, writer] = self.metadata();
+        let metadata = [bundle, writer, ("precision", "half")];
+        if fs::read(&path).is_ok_and(|bytes| onnx::check(&bytes, &metadata)) {
+            return Ok(path);
+        }
+        let full = fs::read(&graphs.inspector)
+            .map_err(|error| BundleError::io("read", &graphs.inspector, error))?;
+        let foreign = || BundleError::File {
+            path: graphs.inspector.clone(),
+            reason: "is no graph of this program".to_owned(),
+        };
+        let half = onnx::to_half(&full, &metadata).ok_or_else(foreign)?;
+        files::write_whole(&path, &half).map_err(|error| BundleError::io("write", &path, error))?;
+        Ok(path)
     }
 
     fn metadata(&self) -> [(&str, &str); 2] {

@@ -53,21 +53,32 @@ pub fn write(
     contents.push((MANIFEST, text.as_bytes()));
 
     let partial = beside(directory, "partial-write");
+    let written = write_files(&partial, &contents).and_then(|()| {
+        put_in_place(&partial, directory)
+            .map_err(|error| BundleError::io("write", directory, error))
+    });
+    if let Err(error) = written {
+        // A full disk is not left fuller than it was.
+        drop(fs::remove_dir_all(&partial));
+        return Err(error);
+    }
+    Bundle::open(directory)
+}
+
+fn write_files(partial: &Path, contents: &[(&str, &[u8])]) -> Result<(), BundleError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |error| BundleError::io("write", &path, error)
     };
     if partial.exists() {
-        fs::remove_dir_all(&partial).map_err(io(&partial))?;
+        fs::remove_dir_all(partial).map_err(io(partial))?;
     }
-    fs::create_dir_all(&partial).map_err(io(&partial))?;
+    fs::create_dir_all(partial).map_err(io(partial))?;
     for (name, bytes) in contents {
         let path = partial.join(name);
         files::write_synced(&path, bytes).map_err(io(&path))?;
     }
-    files::sync_directory(&partial).map_err(io(&partial))?;
-    put_in_place(&partial, directory).map_err(io(directory))?;
-    Bundle::open(directory)
+    files::sync_directory(partial).map_err(io(partial))
 }
 
 /// `DIRECTORY.SUFFIX`.

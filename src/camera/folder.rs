@@ -1,6 +1,7 @@
 //! Pictures of a folder in place of a camera: one per trigger (replay), or at a steady rate.
 
 use super::{Camera, CameraError, FrameSink};
+use crate::dataset;
 use crate::part::{Duration, Frame, LineTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use image::RgbImage;
@@ -92,30 +93,15 @@ fn decode_all(paths: Vec<PathBuf>, sender: &Sender<Result<FolderPicture, CameraE
 }
 
 fn decode(path: &Path) -> Result<RgbImage, CameraError> {
-    let picture = image::open(path).map_err(|error| {
-        unreadable(path, &format!("not a readable picture (PNG or JPEG): {error}"))
-    })?;
-    Ok(picture.to_rgb8())
+    dataset::read_picture(path).map_err(|error| unreadable(path, &error.to_string()))
 }
 
-/// The PNG and JPEG files of `folder`, by name.
+/// The pictures of `folder`, by name.
 ///
 /// # Errors
 /// The folder cannot be read, or holds no picture.
 pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, CameraError> {
-    let entries = std::fs::read_dir(folder)
-        .map_err(|error| unreadable(folder, &format!("the folder cannot be read: {error}")))?;
-    let is_picture = |path: &PathBuf| {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        ["png", "jpg", "jpeg"].iter().any(|known| extension == *known)
-    };
-    let mut paths: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_picture).collect();
-    paths.sort();
-    if paths.is_empty() {
-        return Err(unreadable(folder, "the folder holds no PNG or JPEG pictures"));
-    }
-    Ok(paths)
+    dataset::list_pictures(folder).map_err(|error| unreadable(folder, &error.to_string()))
 }
 
 /// A folder shown over and over at a steady rate, as a camera that runs freely. Frames are numbered

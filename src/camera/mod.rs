@@ -22,8 +22,8 @@ use thiserror::Error;
 /// Where the pictures come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CameraSource {
-    /// A gst-launch description. `! videoconvert ! video/x-raw,format={RGB,GRAY8} ! appsink` is
-    /// appended, unless it ends in an appsink named `onenipd` already.
+    /// A gst-launch description. `! videoconvert ! video/x-raw,format={RGB,GRAY8,NV12,I420,BGRx} !
+    /// appsink` is appended, unless it ends in an appsink named `onenipd` already.
     Pipeline(String),
     /// Anything GStreamer can play: `rtsp://`, `http://`, `file://`.
     Uri(String),

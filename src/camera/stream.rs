@@ -5,7 +5,7 @@
 //! on the way.
 
 use super::{CameraError, FrameSink, remedy};
-use crate::part::{Frame, LineTime, PixelBuffer, PixelFormat};
+use crate::part::{ColourConversion, ColourMatrix, Frame, LineTime, PixelBuffer, PixelFormat};
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gstreamer as gst;
@@ -19,7 +19,9 @@ use std::thread::JoinHandle;
 pub(super) const SINK_NAME: &str = "onenipd";
 /// What makes any video end in frames this house can read. Two buffers, the older one dropped: a
 /// camera is never held up, and what is inspected is never stale.
-pub(super) const TAIL: &str = "videoconvert ! video/x-raw,format={(string)RGB,(string)GRAY8} ! \
+pub(super) const TAIL: &str = "videoconvert ! video/x-raw,\
+                               format={(string)RGB,(string)GRAY8,(string)NV12,(string)I420,\
+                               (string)BGRx} ! \
                                appsink name=onenipd max-buffers=2 drop=true sync=false";
 /// How long a source that is not live may take to give its first picture.
 const START_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(10);
@@ -238,8 +240,28 @@ struct FrameTaker {
 struct MappedPicture(gst_video::VideoFrame<gst_video::video_frame::Readable>);
 
 impl PixelBuffer for MappedPicture {
-    fn bytes(&self) -> &[u8] {
-        self.0.plane_data(0).unwrap_or(&[])
+    fn plane(&self, plane: usize) -> &[u8] {
+        u32::try_from(plane).ok().and_then(|plane| self.0.plane_data(plane).ok()).unwrap_or(&[])
+    }
+}
+
+/// The layout of a picture's pixels, if this house can read it.
+fn pixel_format(info: &gst_video::VideoInfo) -> Option<PixelFormat> {
+    let colorimetry = info.colorimetry();
+    let matrix = match colorimetry.matrix() {
+        gst_video::VideoColorMatrix::Bt709 => ColourMatrix::Bt709,
+        gst_video::VideoColorMatrix::Bt2020 => ColourMatrix::Bt2020,
+        _ => ColourMatrix::Bt601,
+    };
+    let full_range = colorimetry.range() == gst_video::VideoColorRange::Range0_255;
+    let conversion = ColourConversion::new(matrix, full_range);
+    match info.format() {
+        gst_video::VideoFormat::Rgb => Some(PixelFormat::Rgb8),
+        gst_video::VideoFormat::Gray8 => Some(PixelFormat::Gray8),
+        gst_video::VideoFormat::Bgrx => Some(PixelFormat::Bgrx8),
+        gst_video::VideoFormat::Nv12 => Some(PixelFormat::Nv12(conversion)),
+        gst_video::VideoFormat::I420 => Some(PixelFormat::I420(conversion)),
+        _ => None,
     }
 }
 
@@ -264,27 +286,30 @@ impl FrameTaker {
         let caps = sample.caps().ok_or("a picture without a format")?;
         let info = gst_video::VideoInfo::from_caps(caps)
             .map_err(|_| format!("`{caps}` is not a raw picture; end with `videoconvert`"))?;
-        let format = match info.format() {
-            gst_video::VideoFormat::Rgb => PixelFormat::Rgb8,
-            gst_video::VideoFormat::Gray8 => PixelFormat::Gray8,
-            other => {
-                return Err(format!(
-                    "its pictures are {other}; end the description with \
-                     `videoconvert ! video/x-raw,format=RGB`"
-                ));
-            }
-        };
+        let format = pixel_format(&info).ok_or_else(|| {
+            format!(
+                "its pictures are {}; end the description with \
+                 `videoconvert ! video/x-raw,format=RGB`",
+                info.format()
+            )
+        })?;
         let buffer = sample.buffer_owned().ok_or("a picture without memory")?;
         let captured = self.captured(appsink, sample, &buffer, arrived);
         let number = self.number(&buffer);
         let mapped = gst_video::VideoFrame::from_buffer_readable(buffer, &info)
             .map_err(|_| "its memory cannot be read; end with `videoconvert`".to_owned())?;
-        let stride = mapped.plane_stride().first().copied().unwrap_or(0);
-        let stride_bytes =
-            usize::try_from(stride).map_err(|_| "its rows run upwards".to_owned())?;
+        let strides = mapped.plane_stride();
+        let stride = |plane: usize| {
+            let stride = strides.get(plane).copied().unwrap_or(0);
+            usize::try_from(stride).map_err(|_| "its rows run upwards".to_owned())
+        };
+        if strides.get(2).is_some_and(|third| *third != strides[1]) {
+            return Err("its planes of chroma differ; end with `videoconvert`".to_owned());
+        }
+        let strides = (stride(0)?, stride(1)?);
         let size = (mapped.width(), mapped.height());
         let pixels = Box::new(MappedPicture(mapped));
-        Frame::new(size, stride_bytes, format, number, captured, pixels)
+        Frame::with_planes(size, strides, format, number, captured, pixels)
             .ok_or_else(|| "a picture's memory is smaller than its size says".to_owned())
     }
 

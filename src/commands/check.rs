@@ -5,10 +5,12 @@ use super::failure::{Code, Failure, WithCode};
 use crate::config::{CameraSource, Configuration};
 use crate::daemon::assemble::{self, EngineRoom};
 use crate::daemon::persistence::Survivors;
-use crate::product::ProductStore;
+use crate::daemon::{REHEARSED_RUNS, Rehearsal, arithmetic};
+use crate::product::{ProductInfo, ProductStore};
 use clap::Args;
 use serde::Serialize;
-use std::path::Path;
+
+mod devices;
 
 #[derive(Args)]
 #[command(after_help = "Example: onenipd check --config config/demo.toml")]
@@ -56,9 +58,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut findings = Findings::default();
     findings.add(Level::Ok, "configuration", "every key and value is valid", "");
     let geometry = check_geometry(&configuration, &mut findings);
-    check_engine(&configuration, &mut findings);
-    check_camera(&configuration, &mut findings);
-    check_wires(&configuration, &mut findings);
+    let in_time = check_engine(&configuration, &mut findings);
+    devices::check_camera(&configuration, &mut findings);
+    devices::check_wires(&configuration, &mut findings);
+    devices::check_modbus(&configuration, &mut findings);
+    devices::check_fieldbus(&configuration, &mut findings);
+    devices::check_disk(&configuration, &mut findings);
+    devices::check_clock(&mut findings);
     if arguments.json {
         let document = serde_json::json!({ "findings": findings.0 });
         println!("{}", serde_json::to_string_pretty(&document).code(Code::Internal)?);
@@ -77,6 +83,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if !geometry {
         return Err(Failure::say(Code::Configuration, "the line's geometry is impossible"));
+    }
+    if !in_time {
+        return Err(Failure::say(Code::Configuration, "verdicts would come too late"));
     }
     if findings.any(Level::Error) {
         return Err(Failure::say(Code::Unavailable, "the daemon would not start like this"));
@@ -98,81 +107,121 @@ fn check_geometry(configuration: &Configuration, findings: &mut Findings) -> boo
     problems.is_empty()
 }
 
-fn check_engine(configuration: &Configuration, findings: &mut Findings) {
+/// Bundle, products, and whether verdicts come in time; `false` only when they do not.
+fn check_engine(configuration: &Configuration, findings: &mut Findings) -> bool {
     let room = match EngineRoom::open(configuration) {
         Ok(room) => room,
         Err(error) => {
             let place = configuration.engine.bundle.display().to_string();
-            return findings.add(Level::Error, &place, error.to_string(), "");
+            findings.add(Level::Error, &place, error.to_string(), "");
+            return true;
         }
     };
     let version = room.runtime.version();
     findings.add(Level::Ok, "engine", format!("ONNX Runtime {version}, bundle and graphs"), "");
     let store = ProductStore::open(&configuration.state.directory);
+    match check_products(configuration, &store, room.bundle.hash(), findings) {
+        Some(product) => check_time(configuration, &room, &store, &product.name, findings),
+        None => true,
+    }
+}
+
+/// Every product; gives the one to rehearse with.
+fn check_products(
+    configuration: &Configuration,
+    store: &ProductStore,
+    bundle_hash: &str,
+    findings: &mut Findings,
+) -> Option<ProductInfo> {
     let listing = match store.list() {
         Ok(listing) => listing,
-        Err(error) => return findings.add(Level::Error, "products", error.to_string(), ""),
+        Err(error) => {
+            findings.add(Level::Error, "products", error.to_string(), "");
+            return None;
+        }
     };
     for error in &listing.damaged {
         findings.add(Level::Error, "products", error.to_string(), "");
     }
-    for info in &listing.products {
-        if let Err(error) = store.load(&info.name, room.bundle.hash()) {
-            findings.add(Level::Warning, "products", error.to_string(), "");
-        } else if !info.calibrated {
-            let what = format!("`{}` is uncalibrated: its thresholds are not its own", info.name);
-            let remedy = "onenipd product calibrate NAME GOOD_DIR";
-            findings.add(Level::Warning, "products", what, remedy);
+    let mut usable = Vec::new();
+    for info in listing.products {
+        match store.load(&info.name, bundle_hash) {
+            Err(error) => findings.add(Level::Warning, "products", error.to_string(), ""),
+            Ok(_) => {
+                if !info.calibrated {
+                    let name = &info.name;
+                    let what = format!("`{name}` is uncalibrated: its thresholds are not its own");
+                    let remedy = "onenipd product calibrate NAME GOOD_DIR";
+                    findings.add(Level::Warning, "products", what, remedy);
+                }
+                usable.push(info);
+            }
         }
     }
     let simulated = configuration.camera.source == CameraSource::Simulated;
-    let Some(active) = &configuration.products.active else {
-        if simulated {
-            return;
-        }
-        let what = "no product is active at the start: every part is rejected (212)";
-        let remedy = "set products.active, or let the PLC choose one";
-        return findings.add(Level::Warning, "products", what, remedy);
-    };
-    if !listing.products.iter().any(|p| p.name == *active) {
-        let what = format!("products.active `{active}` is not taught on this box");
-        let remedy = "onenipd product add NAME --prompt IMAGE";
-        findings.add(Level::Error, "products", what, remedy);
-    }
-}
-
-fn check_camera(configuration: &Configuration, findings: &mut Findings) {
-    let camera = &configuration.camera;
-    let path = match camera.source {
-        CameraSource::Device => camera.device.as_ref().map(Path::new),
-        CameraSource::Folder => camera.folder.as_deref(),
-        CameraSource::Gstreamer | CameraSource::Uri | CameraSource::Simulated => None,
-    };
-    let Some(path) = path else { return };
-    if path.exists() {
-        return findings.add(Level::Ok, "camera", format!("{} is there", path.display()), "");
-    }
-    let what = format!("{} is missing", path.display());
-    findings.add(Level::Error, "camera", what, "look at cable and power, or at [camera]");
-}
-
-fn check_wires(configuration: &Configuration, findings: &mut Findings) {
-    if let Some(chip) = &configuration.gpio.chip {
-        match std::fs::File::open(chip) {
-            Ok(_) => findings.add(Level::Ok, "gpio", format!("{} opens", chip.display()), ""),
-            Err(error) => {
-                let what = format!("{}: {error}", chip.display());
-                let remedy = "`gpiodetect` lists the chips; the daemon's user needs the group gpio";
-                findings.add(Level::Error, "gpio", what, remedy);
+    match &configuration.products.active {
+        Some(active) => {
+            let index = usable.iter().position(|info| info.name == *active);
+            if index.is_none() {
+                let what = format!("products.active `{active}` cannot be used on this box");
+                let remedy = "onenipd product add NAME --prompt IMAGE";
+                findings.add(Level::Error, "products", what, remedy);
             }
+            index.map(|index| usable.swap_remove(index))
         }
-    } else if configuration.camera.source != CameraSource::Simulated {
-        let what = "no output is wired: only a PLC can act on the results";
-        findings.add(Level::Warning, "gpio", what, "set gpio.chip and the lines");
+        None => {
+            if !simulated {
+                let what = "no product is active at the start: every part is rejected (212)";
+                let remedy = "set products.active, or let the PLC choose one";
+                findings.add(Level::Warning, "products", what, remedy);
+            }
+            usable.into_iter().next()
+        }
     }
-    let modbus = &configuration.modbus;
-    if modbus.enabled && !modbus.listen.ip().is_loopback() && modbus.allow.is_empty() {
-        let what = format!("{} may be reached by anybody on that network", modbus.listen);
-        findings.add(Level::Warning, "modbus", what, "name the PLC in modbus.allow");
-    }
+}
+
+/// The deadline against the engine's measured time, with the sum.
+fn check_time(
+    configuration: &Configuration,
+    room: &EngineRoom,
+    store: &ProductStore,
+    name: &str,
+    findings: &mut Findings,
+) -> bool {
+    let rehearsal = Rehearsal {
+        runs: REHEARSED_RUNS,
+        picture_size: assemble::picture_size(configuration),
+        normalisation: room.bundle.manifest().normalisation,
+    };
+    let measured = measure(configuration, room, store, name, &rehearsal);
+    let times = match measured {
+        Ok(times) => times,
+        Err(error) => {
+            findings.add(Level::Error, "engine", format!("{error:#}"), "");
+            return true;
+        }
+    };
+    let line = assemble::line_settings(configuration, Survivors::default());
+    let measured = times.quantile(0.999);
+    let what = format!("{} ({REHEARSED_RUNS} runs as `{name}`)", arithmetic(&line, measured));
+    let fits = line.verdicts_fit(measured);
+    let (level, remedy) = match fits {
+        true => (Level::Ok, ""),
+        false => (Level::Error, "lengthen line.delay, or use a faster engine or more threads"),
+    };
+    findings.add(level, "line", what, remedy);
+    fits
+}
+
+fn measure(
+    configuration: &Configuration,
+    room: &EngineRoom,
+    store: &ProductStore,
+    name: &str,
+    rehearsal: &Rehearsal,
+) -> anyhow::Result<crate::daemon::VerdictTimes> {
+    let product = assemble::active(store.load(name, room.bundle.hash())?);
+    let mut engine = room.inspector(configuration.engine.threads)()?;
+    engine.set_product(&product.tensors)?;
+    Ok(rehearsal.measure(&mut *engine, &product)?)
 }

@@ -51,6 +51,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.cause)
+    }
+}
+
 /// Gives an error its exit code.
 pub trait WithCode<T> {
     /// `code` if this is an error.

@@ -6,7 +6,11 @@ mod configuration;
 mod demonstration;
 mod engine;
 mod evaluate;
+mod explain;
 mod failure;
+mod hold;
+#[cfg(feature = "train")]
+mod import;
 mod modbus;
 mod product;
 mod progress;
@@ -43,6 +47,9 @@ enum Command {
     /// Trains one network for all products of a data set and writes the bundle
     #[cfg(feature = "train")]
     Train(train::Arguments),
+    /// Makes a bundle of an official OneNIP checkpoint
+    #[cfg(feature = "train")]
+    Import(import::Arguments),
     /// Proves that the engines agree with the network
     Verify(verify::Arguments),
     /// Teaches each product of a data set and measures the engine on its test pictures
@@ -55,6 +62,10 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Measures the bare engine beside the whole way
     Bench(bench::Arguments),
+    /// One part's timeline, stage by stage, and why it was decided so
+    Explain(explain::Arguments),
+    /// Keeps the output lines at their rejecting levels while the daemon is dead
+    Hold(hold::Arguments),
     /// The Modbus register map
     Modbus(modbus::Arguments),
 }
@@ -82,12 +93,16 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(&arguments),
         #[cfg(feature = "train")]
         Command::Train(arguments) => train::run(&arguments),
+        #[cfg(feature = "train")]
+        Command::Import(arguments) => import::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Product(arguments) => product::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Hold(arguments) => hold::run(&arguments),
         Command::Modbus(arguments) => modbus::run(&arguments),
     }
 }

@@ -8,8 +8,8 @@ use crate::daemon::assemble;
 use crate::dataset;
 use crate::part::{LineTime, RegionOfInterest};
 use crate::product::{
-    CalibrationRequest, ProductInfo, ProductStore, Prompt, Stage, StoreError, Taught, calibrate,
-    teach_one_picture,
+    BundleTeacher, CalibrationRequest, ProductInfo, ProductStore, Prompt, Spread, Stage,
+    StoreError, Taught, calibrate, teach_one_picture,
 };
 use clap::{Args, Subcommand};
 use image::RgbImage;
@@ -28,9 +28,13 @@ enum Action {
     Add {
         /// Name: letters, digits, `_`, `-`
         name: String,
-        /// Picture of a good part
+        /// Picture of a good part; or `auto`, the most typical of those in the folder of --from, or
+        /// `first`, the first of them by name
         #[arg(long, value_name = "IMAGE")]
         prompt: PathBuf,
+        /// Folder of pictures of good parts to choose the prompt from, or to compare it with
+        #[arg(long, value_name = "GOOD_DIR", required_if_eq_any([("prompt", "auto"), ("prompt", "first")]))]
+        from: Option<PathBuf>,
         /// Number a PLC asks for (default: the next free)
         #[arg(long)]
         number: Option<u16>,
@@ -81,8 +85,9 @@ enum Action {
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.action {
-        Action::Add { name, prompt, number, roi, configuration } => {
-            add(&ThisBox::open(&configuration)?, &name, &prompt, number, roi)
+        Action::Add { name, prompt, from, number, roi, configuration } => {
+            let this_box = ThisBox::open(&configuration)?;
+            add(&this_box, &name, &prompt, from.as_deref(), number, roi)
         }
         Action::Calibrate { name, good, false_reject, configuration } => {
             recalibrate(&ThisBox::open(&configuration)?, &name, &good, false_reject)
@@ -121,16 +126,71 @@ fn add(
     this_box: &ThisBox,
     name: &str,
     prompt: &Path,
+    from: Option<&Path>,
     number: Option<u16>,
     roi: Option<RegionOfInterest>,
 ) -> Result<(), Failure> {
-    let picture = dataset::read_picture(prompt).code(Code::NoInput)?;
-    check_region(&picture, roi)?;
     let hash = this_box.open.bundle.hash();
     let identity = this_box.store.identity(name, number, roi, hash).map_err(store_failure)?;
     let mut teacher = this_box.open.teacher()?;
+    let picture = match from {
+        Some(folder) => choose_prompt(&mut teacher, prompt, folder, roi)?,
+        None => dataset::read_picture(prompt).code(Code::NoInput)?,
+    };
+    check_region(&picture, roi)?;
     let taught = teach_one_picture(&mut teacher, &picture, roi, 0.005).code(Code::Data)?;
     keep(this_box, taught, identity, &picture)
+}
+
+/// The prompt of `product add`, and on stderr which it is and how typical.
+fn choose_prompt(
+    teacher: &mut BundleTeacher,
+    prompt: &Path,
+    folder: &Path,
+    region: Option<RegionOfInterest>,
+) -> Result<RgbImage, Failure> {
+    let listed = dataset::list_pictures(folder).code(Code::NoInput)?;
+    let (good, _) = readable(&listed, region)?;
+    let bar = progress::bar(good.len() as u64, "features");
+    let mut encoded = |done: usize| bar.set_position(done as u64);
+    let spread = Spread::of_pictures(teacher, &good, region, &mut encoded).code(Code::Data)?;
+    bar.finish_and_clear();
+    let part = match prompt.to_str() {
+        Some("auto") => Some(spread.nearest()),
+        Some("first") => Some(0),
+        _ => None,
+    };
+    let path = part.and_then(|part| good.get(part)).map_or(prompt, PathBuf::as_path);
+    let picture = dataset::read_picture(path).code(Code::NoInput)?;
+    check_region(&picture, region)?;
+    let place = match part {
+        Some(part) => spread.place_of_part(part),
+        None => spread.place_of_picture(teacher, &picture, region).code(Code::Data)?,
+    };
+    eprintln!("prompt {}: {place}", path.display());
+    if let Some(warning) = place.warning() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(picture)
+}
+
+/// The pictures that can be read and hold the region, and how many were skipped.
+fn readable(
+    listed: &[PathBuf],
+    region: Option<RegionOfInterest>,
+) -> Result<(Vec<PathBuf>, usize), Failure> {
+    let mut skipped = 0;
+    let pictures = dataset::read_all(listed, &mut |error| {
+        skipped += 1;
+        eprintln!("skipped: {error}");
+    })
+    .code(Code::Data)?;
+    let mut usable = Vec::with_capacity(pictures.len());
+    for (path, picture) in pictures {
+        check_region(&picture, region)?;
+        usable.push(path);
+    }
+    Ok((usable, skipped))
 }
 
 fn recalibrate(this_box: &ThisBox, name: &str, good: &Path, share: f64) -> Result<(), Failure> {
@@ -139,18 +199,8 @@ fn recalibrate(this_box: &ThisBox, name: &str, good: &Path, share: f64) -> Resul
     let region = known.region_of_interest;
     let hash = this_box.open.bundle.hash();
     let identity = this_box.store.identity(name, None, region, hash).map_err(store_failure)?;
-    let mut skipped = 0usize;
     let listed = dataset::list_pictures(good).code(Code::NoInput)?;
-    let pictures = dataset::read_all(&listed, &mut |error| {
-        skipped += 1;
-        eprintln!("skipped: {error}");
-    })
-    .code(Code::Data)?;
-    let mut usable = Vec::new();
-    for (path, picture) in pictures {
-        check_region(&picture, region)?;
-        usable.push(path);
-    }
+    let (usable, skipped) = readable(&listed, region)?;
     let mut teacher = this_box.open.teacher()?;
     let request = CalibrationRequest {
         prompt: Prompt::Picture(&prompt),
@@ -176,6 +226,9 @@ fn recalibrate(this_box: &ThisBox, name: &str, good: &Path, share: f64) -> Resul
     }
     let seconds = LineTime::now().since(started).as_secs_f64();
     eprintln!("calibrated on {} pictures in {seconds:.1} s", usable.len());
+    if let Some(place) = taught.prompt {
+        eprintln!("prompt: {place}");
+    }
     keep(this_box, taught, identity, &prompt)
 }
 

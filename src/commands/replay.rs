@@ -9,7 +9,7 @@ use crate::camera::FolderCamera;
 use crate::config::Configuration;
 use crate::daemon::assemble;
 use crate::daemon::persistence::Survivors;
-use crate::daemon::{Observation, Observer, Way, WayEnds};
+use crate::daemon::{FrameWindow, Observation, Observer, Way, WayEnds};
 use crate::dataset;
 use crate::line::AlarmSet;
 use crate::line_io::memory::{MemoryInputs, MemoryLines};
@@ -57,9 +57,12 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let lines = MemoryLines::default();
     let wires: Vec<Box<dyn crate::line_io::OutputLines>> = vec![Box::new(lines.clone())];
     let camera = assemble::external_camera();
-    let parts = assemble::way_parts(&configuration, &room, line, wires, camera, number);
-    let way = Way::start(parts.code(Code::Unavailable)?, WayEnds::new(), false);
-    let way = way.code(Code::Internal)?;
+    let mut parts = assemble::way_parts(&configuration, &room, line, wires, camera, number);
+    parts.rehearsed_runs = 0;
+    // Pictures carry the stamp of their trigger.
+    parts.window = FrameWindow::exact(parts.window.timeout);
+    parts.free_run = false;
+    let way = run::start_way(parts, WayEnds::new(), false)?;
     let archive = run::open_archive(&configuration, "replayed-rejects", 1)?;
     let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
     let camera = FolderCamera::start(paths, way.sink.clone()).code(Code::NoInput)?;
@@ -94,8 +97,7 @@ fn line_settings(configuration: &Configuration) -> crate::line::LineSettings {
     let survivors = Survivors { boot_id: 1, ..Survivors::default() };
     let mut line = assemble::line_settings(configuration, survivors);
     line.stop_alarms = AlarmSet::always_stopping();
-    line.jitter += SLACK;
-    line.delay += SLACK;
+    line.follow_by_time(SLACK);
     line
 }
 

@@ -9,21 +9,25 @@ use crate::config::{CameraSource, Configuration};
 use crate::daemon::assemble::{self, EngineRoom, EngineRoomError};
 use crate::daemon::persistence::Persistence;
 use crate::daemon::service::{self, Watchdog};
-use crate::daemon::{CameraFactory, Observation, Observer, Way, WayEnds};
+use crate::daemon::{CameraFactory, Observation, Observer, Way, WayEnds, WayError, WayParts};
 use crate::line::LineState;
 use crate::line_io::OutputLines;
 use crate::line_io::gpio::{GpioInputs, GpioOutputs};
-use crate::line_io::modbus::ModbusServer;
+use crate::line_io::modbus::{CouplerOutputs, ModbusServer};
 use crate::part::{Duration, LineTime};
 use crate::product::ProductStore;
-use crate::records::{Archive, ArchiveSettings};
+use crate::records::{Archive, ArchiveSettings, Journal};
 use clap::Args;
 use crossbeam_channel::RecvTimeoutError;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Life counters are saved this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is missing is told this often.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 #[command(after_help = "Example: onenipd run --config config/demo.toml")]
@@ -42,13 +46,16 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         log::warn!("line.toml was damaged: the life counters begin anew");
     }
     let survivors = persistence.survivors();
-    let settings = assemble::line_settings(&configuration, survivors);
+    let mut settings = assemble::line_settings(&configuration, survivors);
+    settings.actuator_awaited = assemble::has_coupler(&configuration);
     let problems = settings.check();
     if !problems.is_empty() {
         return Err(Failure::say(Code::Configuration, problems.join("\n")));
     }
     // Wires first: from here on the gate is at its rejecting value.
-    let wires = open_wires(&configuration)?;
+    let mut wires = open_wires(&configuration)?;
+    let ends = WayEnds::new();
+    wires.extend(open_coupler(&configuration, &ends)?);
     let room = open_engine_room(&configuration)?;
     let (mut demonstration, camera, first_product) =
         if configuration.camera.source == CameraSource::Simulated {
@@ -61,20 +68,22 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     if stop.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let ends = WayEnds::new();
     let modbus = start_modbus(&configuration, &ends)?;
     let inputs = start_inputs(&configuration, &ends)?;
-    let archive = open_archive(&configuration, "rejects", survivors.boot_id)?;
-    let parts = assemble::way_parts(&configuration, &room, settings, wires, camera, first_product);
-    let mut parts = parts.code(Code::Unavailable)?;
+    let archive = without(open_archive(&configuration, "rejects", survivors.boot_id));
+    let mut parts =
+        assemble::way_parts(&configuration, &room, settings, wires, camera, first_product);
     parts.watchdog = Watchdog::from_environment();
-    let way = Way::start(parts, ends, modbus.is_some()).code(Code::Internal)?;
+    let way = start_way(parts, ends, modbus.is_some())?;
     if let Some(demo) = &mut demonstration {
         demo.start_belt(&way)?;
     }
-    let screen = Screen::new(&configuration, modbus.as_ref(), demonstration.as_ref());
-    let observer = Observer::new(archive);
-    let running = Running { way, persistence, observer, screen, stop, demonstration };
+    let tcp = modbus.as_ref().filter(|_| configuration.modbus.enabled);
+    let screen = Screen::new(&configuration, tcp, demonstration.as_ref());
+    let journal = without(open_journal(&configuration, survivors.boot_id));
+    let observer = Observer::new(archive).with_journal(journal);
+    let running =
+        Running { way, persistence, observer, screen, stop, demonstration, waits_for: None };
     running.until_stopped()?;
     drop((inputs, modbus));
     Ok(())
@@ -88,6 +97,8 @@ struct Running {
     screen: Screen,
     stop: Arc<AtomicBool>,
     demonstration: Option<Demonstration>,
+    /// What was missing, as last told.
+    waits_for: Option<String>,
 }
 
 impl Running {
@@ -96,6 +107,7 @@ impl Running {
         let mut asked_to_stop = false;
         let mut told_dead_stage = false;
         let mut saved = LineTime::now();
+        let mut told = saved;
         loop {
             let line_lives = self.way.line_lives();
             let observation = match self.way.observations.recv_timeout(Duration::from_millis(100)) {
@@ -120,6 +132,9 @@ impl Running {
             if !told_ready && self.is_up() {
                 told_ready = true;
                 service::notify_ready("inspecting");
+            } else if LineTime::now().since(told) >= TELL_INTERVAL {
+                told = LineTime::now();
+                self.tell_status(told_ready);
             }
             let finished = self.demonstration.as_ref().is_some_and(Demonstration::is_finished)
                 && self.way.snapshot.load().armed == 0;
@@ -147,12 +162,37 @@ impl Running {
         line.state != LineState::Starting && !line.product_busy
     }
 
+    /// What is missing, for `systemctl status`. A camera is waited for as long as it takes: systemd
+    /// is asked for more time, or a box without one would be restarted for ever.
+    fn tell_status(&mut self, told_ready: bool) {
+        let waits_for = self.way.readiness.waits_for();
+        if !told_ready {
+            service::notify_waiting(TELL_INTERVAL * 10);
+        }
+        if waits_for != self.waits_for {
+            let status = waits_for.as_ref().map(|what| format!("waits: {what}"));
+            service::notify_status(status.as_deref().unwrap_or("inspecting"));
+            self.waits_for = waits_for;
+        }
+    }
+
     fn save_counters(&mut self) {
         let counters = self.way.snapshot.load().counters;
         if let Err(error) = self.persistence.save(&counters) {
             log::error!("life counters are not saved: {error}");
         }
     }
+}
+
+/// Starts a way; a missing engine is a missing device.
+pub fn start_way(parts: WayParts, ends: WayEnds, with_results: bool) -> Result<Way, Failure> {
+    Way::start(parts, ends, with_results).map_err(|error| {
+        let code = match &error {
+            WayError::Engine(_) => Code::Unavailable,
+            WayError::Thread { .. } => Code::Internal,
+        };
+        Failure::new(code, error)
+    })
 }
 
 /// The log, at the configured level.
@@ -183,10 +223,20 @@ fn open_wires(configuration: &Configuration) -> Result<Vec<Box<dyn OutputLines>>
     if !assemble::has_gpio(configuration) {
         return Ok(Vec::new());
     }
-    let energise_to_pass = configuration.line.wiring == crate::config::Wiring::EnergiseToPass;
     let settings = assemble::gpio_outputs(configuration);
-    let outputs = GpioOutputs::open(&settings, energise_to_pass).code(Code::Unavailable)?;
+    let outputs = GpioOutputs::open(&settings).code(Code::Unavailable)?;
     Ok(vec![Box::new(outputs)])
+}
+
+/// The coupler's coils as wires. It is connected from here on; until its output watchdog is
+/// verified the line does not become ready.
+fn open_coupler(
+    configuration: &Configuration,
+    ends: &WayEnds,
+) -> Result<Option<Box<dyn OutputLines>>, Failure> {
+    let Some(settings) = assemble::coupler_settings(configuration) else { return Ok(None) };
+    let outputs = CouplerOutputs::start(settings, ends.events.clone()).code(Code::Unavailable)?;
+    Ok(Some(Box::new(outputs)))
 }
 
 fn start_modbus(
@@ -195,7 +245,8 @@ fn start_modbus(
 ) -> Result<Option<ModbusServer>, Failure> {
     let Some(settings) = assemble::modbus_settings(configuration) else { return Ok(None) };
     let (snapshot, results) = (Arc::clone(&ends.snapshot), ends.results_receiver.clone());
-    let server = ModbusServer::start(settings, snapshot, results, ends.events.clone());
+    let (fieldbus, commands) = (assemble::fieldbus(configuration), ends.events.clone());
+    let server = ModbusServer::start_with(settings, fieldbus, snapshot, results, commands);
     server.map(Some).code(Code::Unavailable)
 }
 
@@ -204,7 +255,7 @@ fn start_inputs(
     ends: &WayEnds,
 ) -> Result<Option<GpioInputs>, Failure> {
     let settings = assemble::gpio_inputs(configuration);
-    if !assemble::has_gpio(configuration) || settings.lines.is_empty() {
+    if !assemble::has_gpio(configuration) || settings.wires.lines.is_empty() {
         return Ok(None);
     }
     GpioInputs::start(&settings, ends.events.clone()).map(Some).code(Code::Unavailable)
@@ -245,8 +296,7 @@ pub fn open_archive(
     if !records.enabled {
         return Ok(None);
     }
-    let given = records.directory.clone();
-    let directory = given.unwrap_or_else(|| configuration.state.directory.join(folder));
+    let directory = records_directory(configuration, folder);
     let settings = ArchiveSettings {
         directory,
         size_limit_bytes: records.size_limit.0,
@@ -254,4 +304,26 @@ pub fn open_archive(
         boot_id,
     };
     Archive::start(settings).map(Some).code(Code::Io)
+}
+
+/// Where records lie: their own place, or `folder` in the state directory.
+pub fn records_directory(configuration: &Configuration, folder: &str) -> PathBuf {
+    let given = configuration.records.directory.clone();
+    given.unwrap_or_else(|| configuration.state.directory.join(folder))
+}
+
+/// Records that cannot be kept do not hold the line up.
+fn without<T>(opened: Result<Option<T>, Failure>) -> Option<T> {
+    opened.unwrap_or_else(|failure| {
+        log::error!("{failure}; parts are inspected all the same");
+        None
+    })
+}
+
+fn open_journal(configuration: &Configuration, boot_id: u16) -> Result<Option<Journal>, Failure> {
+    if !configuration.records.enabled {
+        return Ok(None);
+    }
+    let directory = records_directory(configuration, "rejects");
+    Journal::start(&directory, boot_id).map(Some).code(Code::Io)
 }

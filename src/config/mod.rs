@@ -3,6 +3,7 @@
 //! One table ([`keys`]) says every key, its type, default, bounds and reason; the structs, the
 //! reader and `config/onenipd.toml` come from it.
 
+mod belt;
 mod keys;
 mod layers;
 mod problem;
@@ -14,15 +15,19 @@ mod units;
 mod words;
 
 pub use keys::{
-    Camera, Configuration, Engine, Gpio, Line, Log, Modbus, Products, Records, Simulation, State,
+    Camera, Configuration, Engine, Gpio, Line, Log, Modbus, ModbusClient, ModbusRtu, Products,
+    Realtime, Records, Simulation, State,
 };
 pub use layers::{Layers, load, load_without_bundle};
 pub use problem::{ConfigurationErrors, Problem};
 pub use reference::reference_toml;
-pub use units::{Bytes, Fraction, PerSecond};
+pub use units::{
+    BeltLength, BeltSpeed, Bytes, CountsPerMillimetre, Fraction, PartSpacing, PerSecond,
+};
 pub use words::{
-    AlarmAction, Bias, CameraSource, GpioLine, Library, LineMode, LogLevel, ResultsMode,
-    SoftTrigger, Wiring, WordOrder,
+    AlarmAction, Bias, CameraSource, ClientTarget, FaultGate, GpioLine, Library, LineMode,
+    LogLevel, Parity, ReadyMode, RegisterValue, ResultsMode, RunSignal, SoftTrigger, Wiring,
+    WordOrder,
 };
 
 use std::path::PathBuf;

@@ -168,17 +168,61 @@ fn keys_must_agree() {
         ("gpio.chip = \"/dev/gpiochip0\"", "gpio.reject is not wired"),
         ("gpio.chip = \"c\"\ngpio.reject = \"4\"\ngpio.fault = \"4\"", "already"),
         ("gpio.active_low = [\"busy\"]", "which is not wired"),
+        ("gpio.ready_mode = \"toggle\"", "gpio.ready is not wired"),
+        ("gpio.chip = \"c\"\ngpio.reject = \"4\"\ngpio.encoder_b = \"5\"", "no direction"),
         ("line.free_run = true\ngpio.trigger = \"4\"", "free_run makes every frame"),
+        ("line.distance = \"350 mm\"", "line.distance is for distance mode"),
+        ("line.part_spacing = \"60 mm\"", "no speed is known"),
+        ("line.mode = \"distance\"", "gpio.encoder_a is not wired"),
+        ("line.mode = \"delay\"\ngpio.encoder_a = \"4\"", "but an encoder is wired"),
+        ("gpio.encoder_a = \"4\"", "gpio.encoder_b is not wired"),
+        ("gpio.encoder_a = \"4\"", "line.length is empty"),
+        ("line.mode = \"distance\"\nline.length = \"40 mm\"", "line.counts_per_mm is empty"),
+        (
+            "line.mode = \"distance\"\nline.speed_max = \"1 m/s\"",
+            "line.speed_max is in millimetres",
+        ),
+        (
+            "line.mode = \"distance\"\nline.speed_max = \"1 m/s\"\nline.counts_per_mm = \"5 counts/mm\"",
+            "which is 5000 edges of the encoder per second, but GPIO follows 4000",
+        ),
+        ("line.run_signal = \"line\"", "gpio.run is not wired"),
+        ("line.run_signal = \"plc\"\nmodbus.read_only = true", "nobody can write BELT_RUN"),
+        ("line.run_signal = \"none\"\ngpio.run = \"4\"", "gpio.run is wired"),
+        ("line.fault_gate = \"per_part\"\nline.wiring = \"energise_to_pass\"", "rejects at rest"),
         ("modbus.enabled = false", "nothing announces a part"),
         ("modbus.read_only = true\nline.soft_trigger = \"on\"", "nobody can write"),
+        ("modbus_client.target = \"plc\"", "modbus_client.address is empty"),
+        ("modbus_client.target = \"coupler\"", "no output watchdog"),
+        (
+            "[modbus_client]\ntarget = \"coupler\"\nnet_time = \"30 ms\"",
+            "line.min_gap is 20 ms, shorter than the 30 ms",
+        ),
+        (
+            "[modbus_client]\ntarget = \"coupler\"\nwatchdog_register = 0x1000\nwatchdog_value = 3",
+            "3 x 100 ms = 300 ms",
+        ),
+        ("[modbus_client]\ntarget = \"coupler\"\ngate_coil = 4\nalive_coil = 4", "on one coil"),
         ("modbus.writer = \"10.0.0.1\"\nmodbus.allow = [\"10.0.0.2\"]", "does not admit"),
     ];
     for (text, expected) in cases {
         let found = problems(text);
         assert!(found.iter().any(|p| p.what.contains(expected)), "{text}: {found:#?}");
     }
+    let coupler = "[modbus_client]\ntarget = \"coupler\"\naddress = \"10.0.0.9:502\"\n\
+                   watchdog_register = 0x1000\nwatchdog_prepare = [\"0x1008=0x55AA\"]\n";
+    assert_eq!(problems(coupler), []);
+    let with_trigger = format!("{coupler}[gpio]\nchip = \"c\"\ntrigger = \"4\"\n");
+    assert_eq!(problems(&with_trigger), [], "the gate is not on a GPIO line");
+    let wrong = problems("modbus_client.watchdog_start = [\"0x100A\"]");
+    assert!(wrong[0].remedy.contains("0x1008=0x55AA"), "{wrong:#?}");
     let pass = "line.wiring = \"energise_to_pass\"\ngpio.chip = \"c\"\ngpio.pass = \"4\"";
     assert_eq!(problems(pass), []);
+    let distance = "gpio.chip = \"c\"\ngpio.reject = \"4\"\ngpio.encoder_a = \"5\"\n\
+                    gpio.encoder_b = \"6\"\ngpio.run = \"7\"\nline.distance = \"350 mm\"\n\
+                    line.length = \"400 counts\"\nline.speed_max = \"0.3 m/s\"\n\
+                    line.counts_per_mm = \"12 counts/mm\"\nline.part_spacing = \"60 mm\"";
+    assert_eq!(problems(distance), []);
     let named = &problems("line.delay = \"20 ms\"")[0];
     assert!(named.place.ends_with("test.toml:1:14"), "{named}");
 }

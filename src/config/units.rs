@@ -16,6 +16,37 @@ pub struct Bytes(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Fraction(pub f64);
 
+/// A length along the belt.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub enum BeltLength {
+    /// In counts of the encoder.
+    Counts(f64),
+    /// In millimetres.
+    Millimetres(f64),
+}
+
+/// A speed of the belt.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub enum BeltSpeed {
+    /// In counts of the encoder per second.
+    CountsPerSecond(f64),
+    /// In millimetres per second.
+    MillimetresPerSecond(f64),
+}
+
+/// The distance from part to part.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub enum PartSpacing {
+    /// In time.
+    Time(Duration),
+    /// Along the belt.
+    Length(BeltLength),
+}
+
+/// Counts of the encoder per millimetre of the belt.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct CountsPerMillimetre(pub f64);
+
 /// A unit's name and its size in the unit of the type.
 type Unit = (&'static str, f64);
 
@@ -32,6 +63,12 @@ const SIZES: [Unit; 8] = [
     ("GiB", 1_073_741_824.0),
 ];
 const SHARES: [Unit; 1] = [("%", 0.01)];
+const COUNTS: [Unit; 1] = [("counts", 1.0)];
+const LENGTHS: [Unit; 3] = [("mm", 1.0), ("cm", 10.0), ("m", 1000.0)];
+const COUNT_RATES: [Unit; 1] = [("counts/s", 1.0)];
+const SPEEDS: [Unit; 4] =
+    [("mm/s", 1.0), ("m/s", 1000.0), ("m/min", 1000.0 / 60.0), ("mm/min", 1.0 / 60.0)];
+const SCALES: [Unit; 1] = [("counts/mm", 1.0)];
 
 /// Largest whole number that f64 and u64 share.
 const LARGEST: f64 = 9e15;
@@ -115,6 +152,83 @@ impl Setting for Fraction {
     }
 }
 
+/// Reads the first of two kinds of unit that fits; what is wrong is said of both together.
+fn read_either<T>(
+    raw: &Raw,
+    (first, one): (&[Unit], fn(f64) -> T),
+    (second, other): (&[Unit], fn(f64) -> T),
+    like: &str,
+) -> Result<T, String> {
+    if let Ok(value) = read(raw, first, like) {
+        return Ok(one(value));
+    }
+    if let Ok(value) = read(raw, second, like) {
+        return Ok(other(value));
+    }
+    let both: Vec<Unit> = first.iter().chain(second).copied().collect();
+    read(raw, &both, like).map(one)
+}
+
+impl Setting for BeltLength {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let like = "\"350 mm\" or \"4200 counts\"";
+        read_either(raw, (&COUNTS, Self::Counts), (&LENGTHS, Self::Millimetres), like)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Counts(counts) => show(*counts, &COUNTS),
+            Self::Millimetres(length) => show(*length, &LENGTHS[..1]),
+        }
+    }
+}
+
+impl Setting for BeltSpeed {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let like = "\"0.5 m/s\" or \"2000 counts/s\"";
+        let (counts, lengths) = (Self::CountsPerSecond, Self::MillimetresPerSecond);
+        read_either(raw, (&COUNT_RATES, counts), (&SPEEDS, lengths), like)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::CountsPerSecond(speed) => show(*speed, &COUNT_RATES),
+            Self::MillimetresPerSecond(speed) => show(*speed, &SPEEDS[..2]),
+        }
+    }
+}
+
+impl Setting for PartSpacing {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        if let Ok(time) = Duration::read(raw) {
+            return Ok(Self::Time(time));
+        }
+        if let Ok(length) = BeltLength::read(raw) {
+            return Ok(Self::Length(length));
+        }
+        let both: Vec<Unit> = [&DURATIONS[..], &LENGTHS, &COUNTS].concat();
+        let nothing = |_| Self::Time(Duration::ZERO);
+        read(raw, &both, "\"80 ms\", \"60 mm\" or \"700 counts\"").map(nothing)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Time(time) => time.show(),
+            Self::Length(length) => length.show(),
+        }
+    }
+}
+
+impl Setting for CountsPerMillimetre {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        Ok(Self(read(raw, &SCALES, "\"12.5 counts/mm\"")?))
+    }
+
+    fn show(&self) -> String {
+        show(self.0, &SCALES)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +259,34 @@ mod tests {
         for text in ["", ".", "1.2.3 s", "NaN s", "inf s", "µ"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn lengths_and_speeds_of_the_belt_are_read() {
+        let text = |text: &str| Raw::Text(text.into());
+        assert_eq!(BeltLength::read(&text("4200 counts")), Ok(BeltLength::Counts(4200.0)));
+        assert_eq!(BeltLength::read(&text("0.35 m")), Ok(BeltLength::Millimetres(350.0)));
+        let speed = BeltSpeed::MillimetresPerSecond;
+        let Ok(BeltSpeed::MillimetresPerSecond(read)) = BeltSpeed::read(&text("60 m/min")) else {
+            panic!("60 m/min is a speed");
+        };
+        assert!((read - 1000.0).abs() < 1e-9);
+        assert_eq!(BeltSpeed::read(&text("0.5 m/s")), Ok(speed(500.0)));
+        let counts = BeltSpeed::CountsPerSecond(2000.0);
+        assert_eq!(BeltSpeed::read(&text("2000 counts/s")), Ok(counts));
+        let time = PartSpacing::Time(Duration::from_millis(80));
+        assert_eq!(PartSpacing::read(&text("80 ms")), Ok(time));
+        let length = PartSpacing::Length(BeltLength::Millimetres(60.0));
+        assert_eq!(PartSpacing::read(&text("60 mm")), Ok(length));
+        assert_eq!(time.show(), "\"80 ms\"");
+        assert_eq!(length.show(), "\"60 mm\"");
+        assert_eq!(speed(500.0).show(), "\"500 mm/s\"");
+        assert_eq!(counts.show(), "\"2000 counts/s\"");
+        assert_eq!(CountsPerMillimetre(12.5).show(), "\"12.5 counts/mm\"");
+        let said = BeltLength::read(&text("4 feet")).unwrap_err();
+        assert!(said.contains("counts, mm, cm, m"), "{said}");
+        let said = PartSpacing::read(&Raw::Integer(80)).unwrap_err();
+        assert!(said.contains("80 without a unit") && said.contains("60 mm"), "{said}");
     }
 
     #[test]

@@ -59,8 +59,30 @@ words! {
     }
     /// How a part is followed to the ejector (line-io 1.3).
     LineMode {
+        /// By distance where the encoder is wired, else by time.
+        Auto = "auto",
         /// By time, at a fixed speed.
         Delay = "delay",
+        /// By the encoder's counts.
+        Distance = "distance",
+    }
+    /// How the line knows that the belt runs (line-io 1.3).
+    RunSignal {
+        /// By the wire `gpio.run` where it is wired, else not at all.
+        Auto = "auto",
+        /// It is not told: the belt never stops, or the encoder follows it.
+        None = "none",
+        /// By the wire `gpio.run`.
+        Line = "line",
+        /// By the PLC's BELT_RUN.
+        Plc = "plc",
+    }
+    /// What the gate does in Fault (line-io 1.5).
+    FaultGate {
+        /// It rejects all the time.
+        Reject = "reject",
+        /// It rejects the window of every part: for a valve not rated for continuous duty.
+        PerPart = "per_part",
     }
     /// What an alarm does (line-io 1.8).
     AlarmAction {
@@ -84,6 +106,13 @@ words! {
         Inactive = "inactive",
         /// None: the box has its own resistors.
         Disabled = "disabled",
+    }
+    /// What the line `ready` shows.
+    ReadyMode {
+        /// 1 while the box may be trusted.
+        Level = "level",
+        /// 5 Hz while the box may be trusted.
+        Toggle = "toggle",
     }
     /// Lines of the GPIO section, by their keys.
     GpioLine {
@@ -132,6 +161,24 @@ words! {
         /// Swapped.
         LowFirst = "low_first",
     }
+    /// Parity bit of a serial line.
+    Parity {
+        /// As Modbus over serial line says.
+        Even = "even",
+        /// Odd.
+        Odd = "odd",
+        /// None.
+        None = "none",
+    }
+    /// What this box is the Modbus master of.
+    ClientTarget {
+        /// Nothing.
+        Off = "off",
+        /// A PLC that takes results.
+        Plc = "plc",
+        /// A coupler that moves the gate.
+        Coupler = "coupler",
+    }
     /// Least important message written to the log.
     LogLevel {
         /// Errors.
@@ -170,5 +217,36 @@ impl Setting for Library {
             Self::Auto => "\"auto\"".into(),
             Self::Path(path) => path.show(),
         }
+    }
+}
+
+/// A register of another device and its value, written "0x1008=0x55AA".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RegisterValue {
+    /// The register, zero-based.
+    pub register: u16,
+    /// Its value.
+    pub value: u16,
+}
+
+fn word(text: &str) -> Option<u16> {
+    let text = text.trim();
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u16::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+impl Setting for RegisterValue {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let pair = raw.text().and_then(|text| {
+            let (register, value) = text.split_once('=')?;
+            Some(Self { register: word(register)?, value: word(value)? })
+        });
+        pair.ok_or_else(|| format!("is {}; write one like \"0x1008=0x55AA\"", raw.describe()))
+    }
+
+    fn show(&self) -> String {
+        format!("\"{:#06X}={:#X}\"", self.register, self.value)
     }
 }

@@ -1,21 +1,32 @@
 //! From a configuration to rooms that can run; `run` and `check` alike.
 
 use super::ActiveProduct;
-use super::inspection::{ProductLoadError, ProductLoader};
+use super::inspection::{EngineFactory, ProductLoadError, ProductLoader};
 use super::pairing::FrameWindow;
 use super::persistence::Survivors;
+use super::rehearsal::REHEARSED_RUNS;
 use super::supervisor::CameraFactory;
 use super::way::WayParts;
 use crate::bundle::{Bundle, BundleError, GraphFiles};
 use crate::camera::{Camera, CameraSettings, CameraSource};
 use crate::config::{self, Configuration};
-use crate::engine::{Engine, EngineError, Inspector, OnnxRuntime};
+use crate::engine::{EngineError, Inspector, OnnxRuntime};
 use crate::judge::{RegionRule, Thresholds};
-use crate::line::{Alarm, AlarmSet, InputLine, Line, LineSettings, RunSignal, Wiring};
+use crate::line::{
+    Alarm, AlarmSet, EncoderTravel, FaultGate, InputLine, LineSettings, RunSignal, Strobe, Travel,
+    Wiring,
+};
 use crate::line_io::OutputLines;
-use crate::line_io::gpio::{GpioLine, GpioSettings, LineAddress, OutputLine};
-use crate::line_io::modbus::{ModbusSettings, ResultsMode};
-use crate::part::LineTime;
+use crate::line_io::gpio::{
+    GpioInputSettings, GpioLine, GpioOutputSettings, GpioSettings, InputWire, LineAddress,
+    OutputLine, Pull, ReadyMode,
+};
+use crate::line_io::modbus::{
+    CouplerSettings, Fieldbus, ModbusSettings, OutputWatchdog, Parity, PlcSettings, ResultsMode,
+    RtuSettings,
+};
+use crate::line_io::realtime::RealtimeSettings;
+use crate::part::Duration;
 use crate::product::{Product, ProductStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,11 +61,11 @@ impl EngineRoom {
         Ok(Self { runtime, bundle, graphs })
     }
 
-    /// The inspector for the way.
-    pub fn inspector(&self, threads: usize) -> Result<Box<dyn Engine>, EngineError> {
-        let graph = &self.graphs.inspector;
-        let inspector = Inspector::open(&self.runtime, graph, self.bundle.manifest(), threads)?;
-        Ok(Box::new(inspector))
+    /// Opens the inspector, as often as it is asked to.
+    pub fn inspector(&self, threads: usize) -> EngineFactory {
+        let (runtime, graph) = (self.runtime.clone(), self.graphs.inspector.clone());
+        let manifest = self.bundle.manifest().clone();
+        Box::new(move || Ok(Box::new(Inspector::open(&runtime, &graph, &manifest, threads)?)))
     }
 }
 
@@ -74,7 +85,8 @@ pub fn line_settings(configuration: &Configuration, survivors: Survivors) -> Lin
         config::Wiring::EnergiseToPass => Wiring::EnergiseToPass,
     };
     let mut settings = LineSettings::with_delay(wiring, line.delay);
-    settings.actuation_time = line.actuation_time;
+    settings.travel = travel(configuration);
+    settings.actuation_time = line.actuation_time + network_time(configuration);
     settings.jitter = line.jitter;
     settings.guard = line.guard;
     settings.pulse = line.pulse;
@@ -82,7 +94,20 @@ pub fn line_settings(configuration: &Configuration, survivors: Survivors) -> Lin
     settings.decide_max = line.decide_max;
     settings.lockout = line.lockout;
     settings.min_part = line.min_part;
-    settings.run_signal = RunSignal::AlwaysRuns;
+    settings.fault_gate = match line.fault_gate {
+        config::FaultGate::Reject => FaultGate::Reject,
+        config::FaultGate::PerPart => FaultGate::PerPart,
+    };
+    let flash = Strobe { offset: line.strobe_offset, width: line.strobe_width };
+    settings.strobe = configuration.gpio.strobe.is_some().then_some(flash);
+    settings.run_signal = match configuration.run_signal() {
+        config::RunSignal::Line => RunSignal::RunLine,
+        config::RunSignal::Plc => RunSignal::BeltRun,
+        config::RunSignal::None | config::RunSignal::Auto => RunSignal::AlwaysRuns,
+    };
+    settings.air_ok_wired = configuration.gpio.air_ok.is_some();
+    settings.confirm_wired = configuration.gpio.confirm.is_some();
+    settings.drain = line.drain;
     settings.allow_inhibit = line.allow_inhibit;
     settings.soft_trigger = soft_trigger(configuration);
     settings.plc_timeout = configuration.modbus.heartbeat_timeout;
@@ -105,6 +130,33 @@ pub fn line_settings(configuration: &Configuration, survivors: Survivors) -> Lin
     settings
 }
 
+/// How parts are followed. The configuration is checked: what distance mode needs is there.
+fn travel(configuration: &Configuration) -> Travel {
+    let line = &configuration.line;
+    if !configuration.is_by_distance() {
+        let part_spacing = line.part_spacing.and_then(|spacing| match spacing {
+            config::PartSpacing::Time(time) => Some(time),
+            config::PartSpacing::Length(_) => None,
+        });
+        return Travel::Delay { delay: line.delay, part_spacing };
+    }
+    // What nobody gave is 0, and refused by LineSettings::check.
+    let counts = |length: Option<config::BeltLength>| {
+        length.and_then(|length| line.counts(length)).map(|counts| counts.round() as u32)
+    };
+    let speed = line.speed_max.and_then(|speed| line.counts_per_s(speed)).unwrap_or(0.0);
+    let distance = counts(line.distance).unwrap_or(0);
+    let length = counts(line.length).unwrap_or(0);
+    let mut way = EncoderTravel::new(distance, length, (speed - 1e-6).ceil() as u32);
+    way.reverse_max_counts = counts(line.reverse_max).unwrap_or(way.reverse_max_counts);
+    way.stall_time = line.encoder_stall;
+    way.part_spacing_counts = line.part_spacing.and_then(|spacing| match spacing {
+        config::PartSpacing::Time(time) => Some((speed * time.as_secs_f64()).round() as u32),
+        config::PartSpacing::Length(length) => counts(Some(length)),
+    });
+    Travel::Distance(way)
+}
+
 fn set_action(alarms: &mut AlarmSet, alarm: Alarm, action: config::AlarmAction) {
     alarms.set(alarm, action == config::AlarmAction::Stop);
 }
@@ -125,10 +177,16 @@ fn soft_trigger(configuration: &Configuration) -> bool {
 /// When a frame belongs to a trigger.
 pub fn frame_window(configuration: &Configuration) -> FrameWindow {
     let camera = &configuration.camera;
+    let timeout = camera.frame_timeout.max(camera.match_after);
+    if configuration.line.free_run {
+        return FrameWindow::exact(timeout);
+    }
     FrameWindow {
         before: camera.match_before,
         after: camera.match_after,
-        timeout: camera.frame_timeout.max(camera.match_after),
+        timeout,
+        // A folder is shown at a rate of its own.
+        one_per_trigger: camera.triggered && camera.source != config::CameraSource::Folder,
     }
 }
 
@@ -149,7 +207,7 @@ pub fn camera_settings(configuration: &Configuration) -> Option<CameraSettings> 
         config::CameraSource::Folder => CameraSource::Folder(camera.folder.clone()?),
         config::CameraSource::Simulated => return None,
     };
-    let size = (camera.width > 0 && camera.height > 0).then_some((camera.width, camera.height));
+    let size = picture_size(configuration);
     let rate = camera.rate.0;
     Some(CameraSettings { source, size, frames_per_second: (rate > 0.0).then_some(rate) })
 }
@@ -160,8 +218,8 @@ pub fn has_gpio(configuration: &Configuration) -> bool {
 }
 
 /// Output wires of `[gpio]`.
-pub fn gpio_outputs(configuration: &Configuration) -> GpioSettings<OutputLine> {
-    use config::GpioLine::{Alive, Busy, Fault, Pass, Ready, Reject};
+pub fn gpio_outputs(configuration: &Configuration) -> GpioOutputSettings {
+    use config::GpioLine::{Alive, Busy, Fault, Pass, Ready, Reject, Strobe};
     let gpio = &configuration.gpio;
     let wires = [
         (OutputLine::Ready, Ready, &gpio.ready),
@@ -169,16 +227,51 @@ pub fn gpio_outputs(configuration: &Configuration) -> GpioSettings<OutputLine> {
         (OutputLine::Pass, Pass, &gpio.pass),
         (OutputLine::Reject, Reject, &gpio.reject),
         (OutputLine::Fault, Fault, &gpio.fault),
+        (OutputLine::Strobe, Strobe, &gpio.strobe),
         (OutputLine::Alive, Alive, &gpio.alive),
     ];
-    GpioSettings { chip: chip(configuration), lines: wired(configuration, &wires) }
+    GpioOutputSettings {
+        wires: GpioSettings { chip: chip(configuration), lines: wired(configuration, &wires) },
+        energise_to_pass: configuration.line.wiring == config::Wiring::EnergiseToPass,
+        ready_mode: match gpio.ready_mode {
+            config::ReadyMode::Level => ReadyMode::Level,
+            config::ReadyMode::Toggle => ReadyMode::Toggle,
+        },
+        hold_socket: gpio.hold_socket.clone(),
+    }
 }
 
 /// Input wires of `[gpio]`.
-pub fn gpio_inputs(configuration: &Configuration) -> GpioSettings<InputLine> {
-    let trigger = &configuration.gpio.trigger;
-    let wires = [(InputLine::Trigger, config::GpioLine::Trigger, trigger)];
-    GpioSettings { chip: chip(configuration), lines: wired(configuration, &wires) }
+pub fn gpio_inputs(configuration: &Configuration) -> GpioInputSettings {
+    use config::GpioLine::{AirOk, Confirm, EncoderA, EncoderB, Reset, Run, Trigger};
+    let gpio = &configuration.gpio;
+    let wires = [
+        (InputWire::Line(InputLine::Trigger), Trigger, &gpio.trigger),
+        (InputWire::EncoderA, EncoderA, &gpio.encoder_a),
+        (InputWire::EncoderB, EncoderB, &gpio.encoder_b),
+        (InputWire::Line(InputLine::Reset), Reset, &gpio.reset),
+        (InputWire::Line(InputLine::Confirm), Confirm, &gpio.confirm),
+        (InputWire::Line(InputLine::Run), Run, &gpio.run),
+        (InputWire::Line(InputLine::AirOk), AirOk, &gpio.air_ok),
+    ];
+    GpioInputSettings {
+        wires: GpioSettings { chip: chip(configuration), lines: wired(configuration, &wires) },
+        pull: match gpio.bias {
+            config::Bias::Inactive => Pull::Inactive,
+            config::Bias::Disabled => Pull::Disabled,
+        },
+        realtime: realtime_settings(configuration),
+    }
+}
+
+/// Scheduling of the threads `line` and `gpio-in`.
+pub fn realtime_settings(configuration: &Configuration) -> RealtimeSettings {
+    let realtime = &configuration.realtime;
+    RealtimeSettings {
+        priority: u8::try_from(realtime.priority).unwrap_or(u8::MAX),
+        lock_memory: realtime.lock_memory,
+        cpus: realtime.cpus.clone(),
+    }
 }
 
 fn chip(configuration: &Configuration) -> PathBuf {
@@ -201,10 +294,75 @@ fn wired<L: Copy>(
     lines.collect()
 }
 
-/// The Modbus server's settings; `None` when it is switched off.
+/// Serial line and PLC of `[modbus_rtu]` and `[modbus_client]`.
+pub fn fieldbus(configuration: &Configuration) -> Fieldbus {
+    let (rtu, client) = (&configuration.modbus_rtu, &configuration.modbus_client);
+    let serial = rtu.device.as_ref().map(|device| RtuSettings {
+        unit: rtu.unit as u8,
+        baud: rtu.baud,
+        parity: match rtu.parity {
+            config::Parity::Even => Parity::Even,
+            config::Parity::Odd => Parity::Odd,
+            config::Parity::None => Parity::None,
+        },
+        stop_bits: rtu.stop_bits as u8,
+        frame_gap: (!rtu.frame_gap.is_zero()).then_some(rtu.frame_gap),
+        ..RtuSettings::new(device)
+    });
+    let plc = client.address.filter(|_| client.target == config::ClientTarget::Plc);
+    let plc = plc.map(|address| PlcSettings {
+        unit: client.unit as u8,
+        register: client.register,
+        status_registers: client.status_registers,
+        cycle: client.cycle,
+        ..PlcSettings::new(address)
+    });
+    Fieldbus { without_tcp: !configuration.modbus.enabled, rtu: serial, plc }
+}
+
+/// The coupler whose coil is the gate, if there is one.
+pub fn coupler_settings(configuration: &Configuration) -> Option<CouplerSettings> {
+    let client = &configuration.modbus_client;
+    let address = client.address.filter(|_| client.target == config::ClientTarget::Coupler)?;
+    let pairs = |list: &[config::RegisterValue]| {
+        list.iter().map(|pair| (pair.register, pair.value)).collect()
+    };
+    let watchdog = OutputWatchdog {
+        register: client.watchdog_register?,
+        value: client.watchdog_value,
+        prepare: pairs(&client.watchdog_prepare),
+        start: pairs(&client.watchdog_start),
+        verify: pairs(&client.watchdog_verify),
+    };
+    let energise_to_pass = configuration.line.wiring == config::Wiring::EnergiseToPass;
+    Some(CouplerSettings {
+        unit: client.unit as u8,
+        gate_coil: client.gate_coil,
+        ready_coil: client.ready_coil,
+        alive_coil: client.alive_coil,
+        net_time: client.net_time,
+        jitter: configuration.line.jitter,
+        ..CouplerSettings::new(address, energise_to_pass, watchdog)
+    })
+}
+
+/// Whether the gate hangs on a coupler.
+pub fn has_coupler(configuration: &Configuration) -> bool {
+    configuration.modbus_client.target == config::ClientTarget::Coupler
+}
+
+/// How much later the gate acts because it hangs on a coupler (net_ms of line-io 1.4).
+fn network_time(configuration: &Configuration) -> Duration {
+    let client = &configuration.modbus_client;
+    if has_coupler(configuration) { client.net_time } else { Duration::ZERO }
+}
+
+/// The settings of the Modbus station; `None` when neither TCP, serial line nor PLC has one.
 pub fn modbus_settings(configuration: &Configuration) -> Option<ModbusSettings> {
     let modbus = &configuration.modbus;
-    modbus.enabled.then(|| ModbusSettings {
+    let fieldbus = fieldbus(configuration);
+    let serves = modbus.enabled || fieldbus.rtu.is_some() || fieldbus.plc.is_some();
+    serves.then(|| ModbusSettings {
         listen: modbus.listen,
         results: match modbus.results {
             config::ResultsMode::Latest => ResultsMode::Latest,
@@ -258,11 +416,13 @@ pub fn way_parts(
     wires: Vec<Box<dyn OutputLines>>,
     camera: CameraFactory,
     first_product: u16,
-) -> Result<WayParts, EngineError> {
-    Ok(WayParts {
-        line: Line::new(line, LineTime::now()),
+) -> WayParts {
+    WayParts {
+        line,
         wires,
-        engine: room.inspector(configuration.engine.threads)?,
+        engine: room.inspector(configuration.engine.threads),
+        rehearsed_runs: REHEARSED_RUNS,
+        picture_size: picture_size(configuration),
         engine_queue: configuration.engine.queue,
         normalisation: room.bundle.manifest().normalisation,
         camera,
@@ -274,7 +434,14 @@ pub fn way_parts(
         region_rule: region_rule(configuration),
         pictures: configuration.records.enabled,
         watchdog: None,
-    })
+        realtime: realtime_settings(configuration),
+    }
+}
+
+/// The camera's picture size, where it is configured.
+pub fn picture_size(configuration: &Configuration) -> Option<(u32, u32)> {
+    let camera = &configuration.camera;
+    (camera.width > 0 && camera.height > 0).then_some((camera.width, camera.height))
 }
 
 /// A camera that somebody outside the way feeds through [`super::Way::sink`].
@@ -286,4 +453,40 @@ struct ExternalCamera;
 
 impl Camera for ExternalCamera {
     fn stop(&mut self) {}
+}
+
+#[cfg(test)]
+mod line_settings_tests {
+    use super::*;
+    use crate::part::Duration;
+
+    #[test]
+    fn a_wired_encoder_makes_distance_mode_in_counts() {
+        let mut configuration = Configuration::default();
+        let settings = line_settings(&configuration, Survivors::default());
+        let delay = Duration::from_millis(400);
+        assert_eq!(settings.travel, Travel::Delay { delay, part_spacing: None });
+        assert!(settings.strobe.is_none() && !settings.confirm_wired && !settings.air_ok_wired);
+        assert_eq!(settings.run_signal, RunSignal::AlwaysRuns);
+
+        let gpio = &mut configuration.gpio;
+        for wire in [&mut gpio.encoder_a, &mut gpio.encoder_b, &mut gpio.run, &mut gpio.strobe] {
+            *wire = Some("line".into());
+        }
+        gpio.confirm = Some("confirm".into());
+        gpio.air_ok = Some("air".into());
+        let line = &mut configuration.line;
+        line.counts_per_mm = Some(config::CountsPerMillimetre(4.0));
+        line.distance = Some(config::BeltLength::Millimetres(350.0));
+        line.length = Some(config::BeltLength::Counts(160.0));
+        line.speed_max = Some(config::BeltSpeed::MillimetresPerSecond(500.0));
+        line.part_spacing = Some(config::PartSpacing::Time(Duration::from_millis(100)));
+        let settings = line_settings(&configuration, Survivors::default());
+        let way =
+            EncoderTravel { part_spacing_counts: Some(200), ..EncoderTravel::new(1400, 160, 2000) };
+        assert_eq!(settings.travel, Travel::Distance(way));
+        assert_eq!(settings.run_signal, RunSignal::RunLine);
+        assert!(settings.strobe.is_some() && settings.confirm_wired && settings.air_ok_wired);
+        assert_eq!(settings.check(), [] as [String; 0]);
+    }
 }

@@ -2,21 +2,23 @@
 
 use super::inspection::Work;
 use super::observation::{Drops, Observation};
-use super::pairing::{FrameFate, FrameWindow, Pairing};
+use super::pairing::{Fate, FrameWindow, Pairing, Stamped};
 use crate::camera::{FrameProblem, HealthCheck, HealthLimits};
 use crate::line::LineEvent;
 use crate::part::{
-    Duration, Frame, LineTime, PartAnnouncement, Reason, RegionOfInterest, SequenceNumber, Verdict,
+    Duration, Frame, LineTime, PartAnnouncement, Reason, RegionOfInterest, SequenceNumber,
+    StageTimes, Verdict,
 };
 use crate::preprocess::CpuPreprocessor;
+use crate::records::{PicturePool, PooledPicture};
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, select};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Frames kept that came before their announcement.
-const EARLY_FRAMES: usize = 2;
+/// Lost frames of a camera that runs freely are parts nobody saw, as long as no more are missing;
+/// a counter that jumps further has begun anew.
+const MISSING_FRAMES: u64 = 8;
 /// How long the thread sleeps at most when nothing is due.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -38,8 +40,8 @@ pub struct FrameStage {
     pub observations: Sender<Observation>,
     /// The product parts are judged as.
     pub product: Arc<ArcSwapOption<super::ActiveProduct>>,
-    /// Free places for pictures on their way to observers.
-    pub picture_slots: Receiver<()>,
+    /// Pictures for observers.
+    pub pictures: Option<PicturePool>,
     /// Frame into tensor.
     pub preprocessor: CpuPreprocessor,
     /// When a frame belongs to a trigger.
@@ -54,24 +56,24 @@ impl FrameStage {
     /// Starts the thread; it ends when line and camera are gone.
     pub fn spawn(self) -> std::io::Result<JoinHandle<()>> {
         let pairing = Pairing::new(self.window);
-        let early = VecDeque::with_capacity(EARLY_FRAMES + 1);
         let health = HealthCheck::new(HealthLimits::default());
-        let mut thread = FrameThread { stage: self, pairing, early, health };
+        let mut thread = FrameThread { stage: self, pairing, health, last_free: None };
         std::thread::Builder::new().name("preprocess-0".into()).spawn(move || thread.run())
     }
 }
 
-/// A frame without a part so far.
-struct EarlyFrame {
+/// A frame and when it came.
+struct Arrived {
     frame: Frame,
-    until: LineTime,
+    arrived: LineTime,
 }
 
 struct FrameThread {
     stage: FrameStage,
-    pairing: Pairing,
-    early: VecDeque<EarlyFrame>,
+    pairing: Pairing<Arrived>,
     health: HealthCheck,
+    /// Free run: counter and stamp of the frame before.
+    last_free: Option<(u64, LineTime)>,
 }
 
 impl FrameThread {
@@ -80,12 +82,10 @@ impl FrameThread {
         let mut frames = self.stage.frames.clone();
         loop {
             let now = LineTime::now();
-            let kept = self.early.iter().map(|early| early.until);
-            let due = kept.chain(self.pairing.next_due()).min();
-            let wait = due.map_or(IDLE, |due| due.since(now));
+            let wait = self.pairing.next_due().map_or(IDLE, |due| due.since(now));
             select! {
                 recv(announcements) -> part => match part {
-                    Ok(part) => self.announced(part),
+                    Ok(part) => self.pairing.announce(part),
                     Err(_) => return,
                 },
                 recv(frames) -> frame => match frame {
@@ -95,62 +95,66 @@ impl FrameThread {
                 },
                 default(wait) => {}
             }
-            self.expire(LineTime::now());
-        }
-    }
-
-    fn announced(&mut self, part: PartAnnouncement) {
-        if !self.pairing.announce(part) {
-            self.nothing_known(part.sequence, Reason::Overrun);
-            return;
-        }
-        // The frame may have been faster than its announcement.
-        for _ in 0..self.early.len() {
-            if let Some(early) = self.early.pop_front() {
-                self.pair(early.frame);
+            self.pairing.expire(LineTime::now());
+            while let Some(fate) = self.pairing.next_fate() {
+                self.carry_out(fate);
             }
         }
     }
 
     fn arrived(&mut self, frame: Frame) {
+        let (number, captured) = (frame.number, frame.captured);
         if self.stage.free_run {
-            let time = frame.captured;
-            let source = crate::line::TriggerSource::FreeRun;
-            if self.stage.events.send(LineEvent::Trigger { time, source }).is_err() {
-                return;
-            }
+            self.trigger_by(number, captured);
         }
-        self.pair(frame);
+        let arrived = LineTime::now();
+        self.pairing.frame(Stamped { number, captured, frame: Arrived { frame, arrived } });
     }
 
-    fn pair(&mut self, frame: Frame) {
-        match self.pairing.frame(frame.captured, LineTime::now()) {
-            FrameFate::Part(part) => self.prepare(part, &frame),
-            FrameFate::Early { until } => {
-                if self.early.len() == EARLY_FRAMES {
-                    self.give_up_oldest();
+    /// Free run: the frame is the trigger. Where the camera's counter tells of lost frames, those
+    /// were parts too: they are announced where they must have been, and get no frame.
+    fn trigger_by(&mut self, number: u64, captured: LineTime) {
+        let last = self.last_free.replace((number, captured));
+        if let Some((last_number, last_captured)) = last {
+            let steps = number.wrapping_sub(last_number);
+            if (2..=MISSING_FRAMES + 1).contains(&steps) {
+                let step = captured.since(last_captured) / steps as u32;
+                (1..steps as u32).for_each(|i| self.trigger(last_captured + step * i));
+            }
+        }
+        self.trigger(captured);
+    }
+
+    fn trigger(&self, time: LineTime) {
+        let source = crate::line::TriggerSource::FreeRun;
+        // Should the line be gone, its outputs are safe already.
+        let _ = self.stage.events.send(LineEvent::Trigger { time, source });
+    }
+
+    fn carry_out(&mut self, fate: Fate<Arrived>) {
+        match fate {
+            Fate::Paired(part, arrived) => {
+                // Only shown (ACQUIRING): what waits for the line more than this is not held up.
+                let (sequence, time) = (part.sequence, LineTime::now());
+                let _ = self.stage.events.try_send(LineEvent::Captured { sequence, time });
+                self.prepare(part, &arrived);
+            }
+            Fate::Undecided(sequence, reason) => {
+                self.nothing_known(sequence, reason);
+                if reason == Reason::FrameTriggerMismatch {
+                    let message = format!(
+                        "part {sequence}: more than one frame fits it, or the camera's counter \
+                         disagrees; a camera that runs freely needs camera.triggered = false"
+                    );
+                    self.observe(Observation::Said { level: log::Level::Warn, message });
                 }
-                self.early.push_back(EarlyFrame { frame, until });
             }
-            FrameFate::Mismatch => self.tell_mismatch(),
+            Fate::Stray => Drops::count(&self.stage.drops.frames_without_trigger),
         }
     }
 
-    fn give_up_oldest(&mut self) {
-        if let Some(early) = self.early.pop_front() {
-            Drops::count(&self.stage.drops.frames_without_trigger);
-            self.pairing.given_up(early.frame.captured);
-            self.tell_mismatch();
-        }
-    }
-
-    fn tell_mismatch(&self) {
-        for &sequence in self.pairing.mismatched() {
-            self.nothing_known(sequence, Reason::FrameTriggerMismatch);
-        }
-    }
-
-    fn prepare(&mut self, part: PartAnnouncement, frame: &Frame) {
+    fn prepare(&mut self, part: PartAnnouncement, Arrived { frame, arrived }: &Arrived) {
+        let paired = LineTime::now();
         if let Some(problem) = self.health.observe(frame) {
             self.say_problem(problem);
             return self.nothing_known(part.sequence, Reason::BadFrame);
@@ -171,30 +175,30 @@ impl FrameThread {
             return self.nothing_known(part.sequence, Reason::BadFrame);
         }
         let whole = RegionOfInterest { x: 0, y: 0, width: frame.width, height: frame.height };
-        let picture = match self.stage.picture_slots.try_recv() {
-            Ok(()) => Some(frame.to_picture()),
-            Err(_) => {
-                Drops::count(&self.stage.drops.pictures);
-                None
-            }
-        };
         let inspected = roi.unwrap_or(whole);
-        let work = Work { part, tensor, product, inspected, picture };
+        let picture = self.picture(frame);
+        let times = StageTimes {
+            captured: frame.captured,
+            arrived: *arrived,
+            paired,
+            prepared: LineTime::now(),
+            ..StageTimes::default()
+        };
+        let work = Work { part, tensor, product, inspected, picture, times };
         if let Err(refused) = self.stage.work.try_send(work) {
-            let work = refused.into_inner();
-            self.give_back(work.tensor);
+            self.give_back(refused.into_inner().tensor);
             self.nothing_known(part.sequence, Reason::Overrun);
         }
     }
 
-    fn expire(&mut self, now: LineTime) {
-        while let Some(sequence) = self.pairing.expired(now) {
-            self.nothing_known(sequence, Reason::NoFrame);
-        }
-        while self.early.iter().any(|early| early.until <= now) {
-            // Frames come in order, so what came before an expired one has no part either.
-            self.give_up_oldest();
-        }
+    /// A copy for observers, if they want one and have room.
+    fn picture(&self, frame: &Frame) -> Option<PooledPicture> {
+        let Some(mut picture) = self.stage.pictures.as_ref()?.take() else {
+            Drops::count(&self.stage.drops.pictures);
+            return None;
+        };
+        frame.copy_to(&mut picture);
+        Some(picture)
     }
 
     fn nothing_known(&self, sequence: SequenceNumber, reason: Reason) {

@@ -1,16 +1,21 @@
 //! The `engine` thread: owns the session, judges what it sees, loads products between two parts.
 
 use super::ActiveProduct;
+use super::conditions::Vitals;
 use super::observation::{Drops, InspectedPart, Observation};
+use super::readiness::Readiness;
+use super::rehearsal::Rehearsal;
+use super::verdict_times::arithmetic;
 use crate::engine::{Engine, EngineError, Inspection};
 use crate::judge::{Judge, RegionRule};
-use crate::line::LineEvent;
+use crate::line::{LineEvent, LineSettings};
 use crate::part::{
-    Decision, LineTime, PartAnnouncement, Reason, RegionOfInterest, SequenceNumber, Verdict,
+    Decision, Duration, LineTime, PartAnnouncement, Reason, RegionOfInterest, StageTimes, Verdict,
 };
+use crate::records::PooledPicture;
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, select_biased};
-use image::RgbImage;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -25,8 +30,16 @@ pub struct Work {
     /// The part of the frame that is inspected.
     pub inspected: RegionOfInterest,
     /// A copy for observers, if a slot was free.
-    pub picture: Option<RgbImage>,
+    pub picture: Option<PooledPicture>,
+    /// Its way so far.
+    pub times: StageTimes,
 }
+
+/// Opens the engine; called again after it has panicked.
+pub type EngineFactory = Box<dyn FnMut() -> Result<Box<dyn Engine>, EngineError> + Send>;
+
+/// A product whose verdicts came too late is rehearsed again after this long.
+const REHEARSE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Looks a product up by its number.
 pub type ProductLoader = Box<dyn FnMut(u16) -> Result<ActiveProduct, ProductLoadError> + Send>;
@@ -51,6 +64,16 @@ pub enum ProductLoadError {
 pub struct EngineStage {
     /// The engine.
     pub engine: Box<dyn Engine>,
+    /// Opens it again.
+    pub reopen: EngineFactory,
+    /// Runs before the first part.
+    pub rehearsal: Rehearsal,
+    /// What the rehearsal is held against.
+    pub line: LineSettings,
+    /// Told what the rehearsal found.
+    pub readiness: Arc<Readiness>,
+    /// What the thread shows of itself.
+    pub vitals: Arc<Vitals>,
     /// Parts to inspect, in order of sequence.
     pub work: Receiver<Work>,
     /// Product numbers to load.
@@ -63,8 +86,6 @@ pub struct EngineStage {
     pub product: Arc<ArcSwapOption<ActiveProduct>>,
     /// Tensors go back here.
     pub return_tensors: Sender<Vec<f32>>,
-    /// A picture slot is free again.
-    pub free_picture_slot: Sender<()>,
     /// To the line.
     pub events: Sender<LineEvent>,
     /// To the observers.
@@ -77,7 +98,8 @@ impl EngineStage {
     /// Starts the thread; it ends when line and preprocessing are gone.
     pub fn spawn(self) -> std::io::Result<JoinHandle<()>> {
         let judge = Judge::new(self.engine.side());
-        let mut thread = EngineThread { stage: self, judge };
+        let rehearsed = self.rehearsal.runs == 0;
+        let mut thread = EngineThread { stage: self, judge, rehearsed, again: None };
         std::thread::Builder::new().name("engine".into()).spawn(move || thread.run())
     }
 }
@@ -85,12 +107,25 @@ impl EngineStage {
 struct EngineThread {
     stage: EngineStage,
     judge: Judge,
+    /// Verdicts are known to come in time.
+    rehearsed: bool,
+    /// A product to be rehearsed again, and when.
+    again: Option<(u16, LineTime)>,
+}
+
+/// What became of a picture in the engine.
+enum Seen {
+    /// Judged; the map, if somebody wants to see it.
+    Judged(Option<Vec<f32>>),
+    Failed(EngineError),
 }
 
 impl EngineThread {
     fn run(&mut self) {
         let (loads, work) = (self.stage.loads.clone(), self.stage.work.clone());
         loop {
+            let due = self.again.map(|(_, due)| due.since(LineTime::now()));
+            let timer = due.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
             // Parts first: a product change waits until no earlier part is left.
             select_biased! {
                 recv(work) -> part => match part {
@@ -101,54 +136,100 @@ impl EngineThread {
                     Ok(number) => self.load(number),
                     Err(_) => return,
                 },
+                recv(timer) -> _ => {
+                    if let Some((number, _)) = self.again.take() {
+                        self.load(number);
+                    }
+                }
             }
         }
     }
 
-    fn inspect(&mut self, work: Work) {
+    fn inspect(&mut self, mut work: Work) {
         let sequence = work.part.sequence;
         // What cannot be decided in time is not started.
         if LineTime::now() >= work.part.deadline {
             self.give_back(work);
             return self.send(Verdict::nothing_known(sequence, Reason::Deadline));
         }
-        let slot = self.stage.engine.input();
-        if slot.len() != work.tensor.len() {
-            self.give_back(work);
-            return self.send(Verdict::nothing_known(sequence, Reason::EngineError));
-        }
-        slot.copy_from_slice(&work.tensor);
-        let thresholds = work.product.thresholds;
-        let rule = self.stage.region_rule.as_ref();
-        let judged = match self.stage.engine.run() {
-            Ok(inspection) => {
-                let Inspection { score, anomaly_map, .. } = inspection;
-                let judge = &mut self.judge;
-                let inspected = work.inspected;
-                let verdict =
-                    judge.judge(sequence, score, anomaly_map, inspected, &thresholds, rule);
-                // The verdict leaves before anything is copied for people.
-                send(&self.stage.events, verdict);
-                let keep = verdict.decision() != Decision::Pass && work.picture.is_some();
-                Ok(keep.then(|| anomaly_map.to_vec()))
+        self.stage.vitals.begins();
+        let seen = catch_unwind(AssertUnwindSafe(|| self.look(&mut work)));
+        self.stage.vitals.ends();
+        match seen {
+            Ok(Seen::Judged(anomaly_map)) => {
+                let times = work.times;
+                self.observe(Observation::Judged { sequence, times });
+                match anomaly_map {
+                    Some(anomaly_map) => self.show(work, anomaly_map),
+                    None => self.give_back(work),
+                }
             }
-            Err(error) => Err(error),
-        };
-        match judged {
-            Ok(Some(anomaly_map)) => self.show(work, anomaly_map),
-            Ok(None) => self.give_back(work),
-            Err(error) => self.failed(sequence, &error, work),
+            Ok(Seen::Failed(error)) => self.failed(&error.to_string(), work),
+            Err(panic) => {
+                let number = work.product.number;
+                self.failed(&format!("the engine panicked: {}", words_of(&*panic)), work);
+                self.reopen(number);
+            }
         }
     }
 
-    fn failed(&self, sequence: SequenceNumber, error: &EngineError, work: Work) {
+    /// The verdict leaves before anything is copied for people.
+    fn look(&mut self, work: &mut Work) -> Seen {
+        let Work { part, tensor, product, inspected, picture, times } = work;
+        times.started = LineTime::now();
+        let slot = self.stage.engine.input();
+        if slot.len() != tensor.len() {
+            let (expected, found) = (slot.len(), tensor.len());
+            let what = format!("its input slot holds {expected} values, the picture has {found}");
+            return Seen::Failed(EngineError::Run(what));
+        }
+        slot.copy_from_slice(tensor);
+        let Inspection { score, anomaly_map, .. } = match self.stage.engine.run() {
+            Ok(inspection) => inspection,
+            Err(error) => return Seen::Failed(error),
+        };
+        times.inferred = LineTime::now();
+        let (thresholds, rule) = (&product.thresholds, self.stage.region_rule.as_ref());
+        let sequence = part.sequence;
+        let verdict = self.judge.judge(sequence, score, anomaly_map, *inspected, thresholds, rule);
+        times.judged = LineTime::now();
+        send(&self.stage.events, verdict);
+        self.stage.vitals.verdict_took(times.judged.since(part.triggered));
+        let keep = verdict.decision() != Decision::Pass && picture.is_some();
+        Seen::Judged(keep.then(|| anomaly_map.to_vec()))
+    }
+
+    fn failed(&self, error: &str, work: Work) {
+        let sequence = work.part.sequence;
         self.send(Verdict::nothing_known(sequence, Reason::EngineError));
         self.say(log::Level::Error, format!("part {sequence}: {error}"));
         self.give_back(work);
     }
 
+    /// A new engine in place of one that panicked, with the same product; without one nothing
+    /// passes. To the line it is no product change, so that its alarms go on counting.
+    fn reopen(&mut self, number: u16) {
+        let unusable = |error: EngineError| ProductLoadError::Unusable {
+            number,
+            reason: format!("the engine cannot be opened again: {error}"),
+        };
+        let opened = (self.stage.reopen)().map_err(unusable);
+        let ready = opened.and_then(|engine| {
+            self.stage.engine = engine;
+            self.judge = Judge::new(self.stage.engine.side());
+            self.make_ready_or_say(number)
+        });
+        match ready {
+            Ok(product) => {
+                self.stage.product.store(Some(Arc::new(product)));
+                self.say(log::Level::Warn, "the engine was opened again".into());
+            }
+            Err(error) => self.loaded(Err(error)),
+        }
+    }
+
     fn show(&self, work: Work, anomaly_map: Vec<f32>) {
-        let Work { part, tensor, product, inspected, picture } = work;
+        let Work { part, tensor, product, inspected, picture, .. } = work;
         // The pool holds as many places as there are tensors.
         let _ = self.stage.return_tensors.try_send(tensor);
         let Some(picture) = picture else { return };
@@ -163,28 +244,65 @@ impl EngineThread {
             regions: self.judge.regions().to_vec(),
         };
         self.observe(Observation::Inspected(Box::new(inspected_part)));
-        let _ = self.stage.free_picture_slot.try_send(());
     }
 
     fn load(&mut self, number: u16) {
-        let loaded = (self.stage.loader)(number).and_then(|product| {
-            self.stage.engine.set_product(&product.tensors).map_err(|error| {
-                ProductLoadError::Unusable { number, reason: error.to_string() }
-            })?;
-            Ok(product)
-        });
+        self.again = None;
+        let loaded = self.make_ready_or_say(number);
+        self.loaded(loaded);
+    }
+
+    /// As [`Self::make_ready`]; a panic on the way is an error.
+    fn make_ready_or_say(&mut self, number: u16) -> Result<ActiveProduct, ProductLoadError> {
+        let ready = catch_unwind(AssertUnwindSafe(|| self.make_ready(number)));
+        ready.unwrap_or_else(|panic| {
+            let reason = format!("the engine panicked: {}", words_of(&*panic));
+            Err(ProductLoadError::Unusable { number, reason })
+        })
+    }
+
+    /// Looks the product up, gives it to the engine, and sees whether verdicts come in time.
+    fn make_ready(&mut self, number: u16) -> Result<ActiveProduct, ProductLoadError> {
+        let unusable = |reason: String| ProductLoadError::Unusable { number, reason };
+        let product = (self.stage.loader)(number)?;
+        let engine = &mut *self.stage.engine;
+        engine.set_product(&product.tensors).map_err(|error| unusable(error.to_string()))?;
+        if self.rehearsed {
+            return Ok(product);
+        }
+        let times = self.stage.rehearsal.measure(engine, &product);
+        let measured = times.map_err(|error| unusable(error.to_string()))?.quantile(0.999);
+        let sum = arithmetic(&self.stage.line, measured);
+        // Should the line be gone, its outputs are safe already.
+        let told = LineEvent::VerdictTime { p999: measured, time: LineTime::now() };
+        let _ = self.stage.events.send(told);
+        if self.stage.line.verdicts_fit(measured) {
+            self.say(log::Level::Info, format!("verdicts: {sum}"));
+            self.rehearsed = true;
+            self.stage.readiness.verdicts(None);
+            return Ok(product);
+        }
+        self.again = Some((number, LineTime::now() + REHEARSE_AGAIN));
+        Err(unusable(format!(
+            "not ready: {sum}; lengthen line.delay (move the ejector, slow the belt), use a faster \
+             engine, or give it more threads"
+        )))
+    }
+
+    fn loaded(&mut self, loaded: Result<ActiveProduct, ProductLoadError>) {
         let (product, result) = match loaded {
             Ok(product) => {
-                self.say(
-                    log::Level::Info,
-                    format!("product {number} ({}) is active", product.name),
-                );
+                let (number, name) = (product.number, Arc::clone(&product.name));
+                self.say(log::Level::Info, format!("product {number} ({name}) is active"));
                 self.stage.product.store(Some(Arc::new(product)));
                 (number, 0)
             }
             Err(error) => {
                 self.stage.product.store(None);
                 self.say(log::Level::Error, error.to_string());
+                if !self.rehearsed {
+                    self.stage.readiness.verdicts(Some(error.to_string()));
+                }
                 (0, if matches!(error, ProductLoadError::Unknown(_)) { 2 } else { 5 })
             }
         };
@@ -194,9 +312,6 @@ impl EngineThread {
 
     fn give_back(&self, work: Work) {
         let _ = self.stage.return_tensors.try_send(work.tensor);
-        if work.picture.is_some() {
-            let _ = self.stage.free_picture_slot.try_send(());
-        }
     }
 
     fn send(&self, verdict: Verdict) {
@@ -212,6 +327,12 @@ impl EngineThread {
             Drops::count(&self.stage.drops.observations);
         }
     }
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }
 
 fn send(events: &Sender<LineEvent>, verdict: Verdict) {

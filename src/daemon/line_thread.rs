@@ -4,6 +4,7 @@ use super::observation::{Drops, Observation};
 use super::service::Watchdog;
 use crate::line::{Alarm, Line, LineEvent, LineOutput, LineSnapshot};
 use crate::line_io::OutputLines;
+use crate::line_io::realtime::{self, RealtimeSettings};
 use crate::part::{LineTime, PartAnnouncement, PartResult, Reason, Verdict};
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -12,6 +13,9 @@ use std::thread::JoinHandle;
 
 /// Outputs of one event; a purge of a full schedule decides 256 parts at once.
 const OUTPUTS_PER_EVENT: usize = 1024;
+
+/// Snapshots that go round; as many as readers hold at a time, and one.
+const SNAPSHOTS: usize = 4;
 
 /// Where the line's outputs go. Every send is a `try_send`: the line never waits.
 pub struct LineExits {
@@ -36,10 +40,16 @@ pub fn spawn(
     events: Receiver<LineEvent>,
     exits: LineExits,
     watchdog: Option<Watchdog>,
+    realtime: RealtimeSettings,
 ) -> std::io::Result<JoinHandle<()>> {
     let outputs = Vec::with_capacity(OUTPUTS_PER_EVENT);
-    let mut thread = LineThread { line, wires, events, exits, watchdog, outputs, stopped: false };
-    std::thread::Builder::new().name("line".into()).spawn(move || thread.run())
+    let spare = Vec::with_capacity(SNAPSHOTS);
+    let mut thread =
+        LineThread { line, wires, events, exits, watchdog, outputs, spare, stopped: false };
+    std::thread::Builder::new().name("line".into()).spawn(move || {
+        realtime::apply(&realtime);
+        thread.run();
+    })
 }
 
 struct LineThread {
@@ -49,6 +59,8 @@ struct LineThread {
     exits: LineExits,
     watchdog: Option<Watchdog>,
     outputs: Vec<LineOutput>,
+    /// Snapshots published before; free again once no reader holds them.
+    spare: Vec<Arc<LineSnapshot>>,
     stopped: bool,
 }
 
@@ -88,7 +100,24 @@ impl LineThread {
                 self.outputs = outputs;
             }
         }
-        self.exits.snapshot.store(Arc::new(self.line.snapshot()));
+        self.publish();
+    }
+
+    /// Shows the line as it is; allocates only while readers hold every spare snapshot.
+    fn publish(&mut self) {
+        let snapshot = self.line.snapshot();
+        let free = self.spare.iter_mut().position(|spare| Arc::get_mut(spare).is_some());
+        let mut next = match free {
+            Some(index) => self.spare.swap_remove(index),
+            None => Arc::new(snapshot),
+        };
+        if let Some(place) = Arc::get_mut(&mut next) {
+            *place = snapshot;
+        }
+        let before = self.exits.snapshot.swap(next);
+        if self.spare.len() < SNAPSHOTS {
+            self.spare.push(before);
+        }
     }
 
     fn carry_out(&mut self, output: LineOutput) {
@@ -109,6 +138,10 @@ impl LineThread {
                 }
             }
             LineOutput::Decided(result) => {
+                if self.exits.results.is_some() {
+                    // Whoever has the result must find it counted in the snapshot.
+                    self.publish();
+                }
                 if let Some(results) = &self.exits.results
                     && results.try_send(result).is_err()
                 {

@@ -1,6 +1,7 @@
 //! The way of a part at run time: assembly, threads, supervision, service.
 
 pub mod assemble;
+pub mod conditions;
 mod frames;
 mod inspection;
 mod line_thread;
@@ -8,17 +9,24 @@ mod observation;
 mod observer;
 mod pairing;
 pub mod persistence;
+mod readiness;
+mod rehearsal;
 pub mod service;
 mod simulated_line;
 mod supervisor;
+mod throttling;
+mod verdict_times;
 mod way;
 
-pub use inspection::{ProductLoadError, ProductLoader};
+pub use inspection::{EngineFactory, ProductLoadError, ProductLoader};
 pub use observation::{Drops, InspectedPart, Observation};
 pub use observer::Observer;
 pub use pairing::FrameWindow;
+pub use readiness::Readiness;
+pub use rehearsal::{REHEARSED_RUNS, Rehearsal, RehearsalError};
 pub use simulated_line::{SimulatedLine, SimulatedLineEnds, SimulatedLineSettings};
 pub use supervisor::CameraFactory;
+pub use verdict_times::{VerdictTimes, arithmetic};
 pub use way::{Way, WayEnds, WayError, WayParts};
 
 use crate::judge::Thresholds;

@@ -1,8 +1,8 @@
 //! What the way tells its observers. The channel is bounded and lossy; the way never waits.
 
 use crate::line::{Alarm, LineState};
-use crate::part::{PartResult, Region, RegionOfInterest, SequenceNumber, Verdict};
-use image::RgbImage;
+use crate::part::{PartResult, Region, RegionOfInterest, SequenceNumber, StageTimes, Verdict};
+use crate::records::PooledPicture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +13,13 @@ pub enum Observation {
     Decided(PartResult),
     /// A verdict that came after its part's deadline and changes nothing.
     Late(Verdict),
+    /// The engine and the judge are done with a part; comes before or after its decision.
+    Judged {
+        /// The part.
+        sequence: SequenceNumber,
+        /// Its way so far.
+        times: StageTimes,
+    },
     /// What the engine saw, for the part with the same sequence number; comes before or after its
     /// decision.
     Inspected(Box<InspectedPart>),
@@ -49,7 +56,7 @@ pub struct InspectedPart {
     /// Name of its product.
     pub product_name: Arc<str>,
     /// The frame.
-    pub picture: RgbImage,
+    pub picture: PooledPicture,
     /// S*S values.
     pub anomaly_map: Vec<f32>,
     /// Input side S.

@@ -1,221 +1,243 @@
 //! Which frame belongs to which trigger (line-io 1.3, "frame to part"). Pure.
 //!
-//! A frame belongs to a part when it was stamped within the part's window around its trigger. A
-//! frame that fits two parts, or a second frame for a part, is a mismatch for all involved: no
-//! decision, so a reject. A gap never shifts the row, because nothing is paired by order.
+//! Time decides: a frame belongs to a part when it was stamped within the window around the part's
+//! trigger, and within no other part's. Where the camera takes one frame per trigger the frame
+//! counter must agree: between two parts it must have moved as far as the sequence number. Nothing
+//! is paired by order, so a lost frame or one too many never shifts the row; whoever a doubt
+//! concerns gets no decision (205), and the counters are matched anew from the next frame on.
 
-use crate::part::{Duration, LineTime, PartAnnouncement, SequenceNumber};
+use crate::part::{Duration, LineTime, PartAnnouncement, Reason, SequenceNumber};
 use std::collections::VecDeque;
 
-/// Parts remembered after they got their frame, to notice a second one.
+/// Parts remembered after they stopped waiting, to notice a second frame.
 const REMEMBERED_PARTS: usize = 32;
 /// Parts that may wait for a frame; as many as the line's schedule holds.
 const WAITING_PARTS: usize = 256;
+/// Frames kept that came before their announcement; each holds one of the camera's buffers.
+const EARLY_FRAMES: usize = 2;
 
-/// How much later than its frame an announcement may come: the trigger passes two threads.
-const ANNOUNCEMENT_LAG: Duration = Duration::from_millis(10);
-
-/// Window around a trigger within which its frame must be stamped.
+/// When a frame belongs to a trigger.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameWindow {
-    /// Before the trigger.
+    /// How long before the trigger it may be stamped.
     pub before: Duration,
-    /// After the trigger.
+    /// How long after the trigger it may be stamped.
     pub after: Duration,
     /// From the trigger until a part without a frame is given up.
     pub timeout: Duration,
+    /// The camera takes one frame per trigger: a second frame is a mismatch, and the frame counter
+    /// must move as the sequence number does. Otherwise it runs freely, the first frame in the
+    /// window is the part's, and those between parts mean nothing.
+    pub one_per_trigger: bool,
 }
 
 impl FrameWindow {
+    /// For frames that carry their trigger's own stamp: free run, replay.
+    pub fn exact(timeout: Duration) -> Self {
+        let zero = Duration::ZERO;
+        Self { before: zero, after: zero, timeout, one_per_trigger: false }
+    }
+
     fn holds(&self, part: &PartAnnouncement, captured: LineTime) -> bool {
         captured >= part.triggered - self.before && captured <= part.triggered + self.after
     }
 }
 
-/// What a frame turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum FrameFate {
-    /// The frame of this part.
-    Part(PartAnnouncement),
-    /// Nobody's yet: its trigger may still come until then. Afterwards [`Pairing::given_up`].
-    Early {
-        /// How long to keep it.
-        until: LineTime,
-    },
-    /// It fits several parts: those involved are in [`Pairing::mismatched`].
-    Mismatch,
+/// A frame as the pairing sees it; `F` is the picture itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stamped<F> {
+    /// The camera's frame counter.
+    pub number: u64,
+    /// When it was taken.
+    pub captured: LineTime,
+    /// What it is about.
+    pub frame: F,
 }
 
-/// Parts that wait for their frame.
-pub struct Pairing {
+/// What became of a part or of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate<F> {
+    /// The part's frame.
+    Paired(PartAnnouncement, F),
+    /// Nothing can be known of the part: 201, 204 or 205. May follow a pair: then it revokes it.
+    Undecided(SequenceNumber, Reason),
+    /// A frame of no part.
+    Stray,
+}
+
+/// A part that no longer waits.
+struct Known {
+    part: PartAnnouncement,
+    /// Stamp of the frame it got.
+    captured: Option<LineTime>,
+}
+
+struct Early<F> {
+    stamped: Stamped<F>,
+    until: LineTime,
+}
+
+/// Parts that wait for their frame, and frames that wait for their part.
+pub struct Pairing<F> {
     window: FrameWindow,
     waiting: VecDeque<PartAnnouncement>,
-    served: VecDeque<PartAnnouncement>,
-    mismatched: Vec<SequenceNumber>,
+    known: VecDeque<Known>,
+    early: VecDeque<Early<F>>,
+    /// The last pair: frame counter and sequence number run in step from here.
+    in_step: Option<(SequenceNumber, u64)>,
+    fates: VecDeque<Fate<F>>,
 }
 
-impl Pairing {
+impl<F> Pairing<F> {
     /// Nothing waits.
     pub fn new(window: FrameWindow) -> Self {
         Self {
             window,
             waiting: VecDeque::with_capacity(WAITING_PARTS),
-            served: VecDeque::with_capacity(REMEMBERED_PARTS),
-            mismatched: Vec::with_capacity(WAITING_PARTS),
+            known: VecDeque::with_capacity(REMEMBERED_PARTS + 1),
+            early: VecDeque::with_capacity(EARLY_FRAMES + 1),
+            in_step: None,
+            fates: VecDeque::with_capacity(2 * WAITING_PARTS),
         }
     }
 
-    /// A part waits for its frame. `false` when too many wait already.
-    #[must_use]
-    pub fn announce(&mut self, part: PartAnnouncement) -> bool {
-        let room = self.waiting.len() < WAITING_PARTS;
-        if room {
-            self.waiting.push_back(part);
+    /// A part waits for its frame from now on, or finds it among those that came early.
+    pub fn announce(&mut self, part: PartAnnouncement) {
+        if self.waiting.len() == WAITING_PARTS {
+            return self.fates.push_back(Fate::Undecided(part.sequence, Reason::Overrun));
         }
-        room
-    }
-
-    /// A frame stamped `captured` is there at `now`.
-    pub fn frame(&mut self, captured: LineTime, now: LineTime) -> FrameFate {
-        self.mismatched.clear();
+        // Its frame may have gone to the part before, whose own was lost: nobody can tell.
         let window = self.window;
-        let fits = |part: &&PartAnnouncement| window.holds(part, captured);
-        let waiting = self.waiting.iter().filter(fits).count();
-        let served = self.served.iter().filter(fits).count();
-        if waiting == 0 && served == 0 {
-            return FrameFate::Early { until: captured + window.before + window.timeout };
+        let claims = |known: &Known| known.captured.is_some_and(|time| window.holds(&part, time));
+        let mut contested = false;
+        for known in self.known.iter().filter(|known| claims(known)) {
+            contested = true;
+            self.fates.push_back(mismatch(known.part.sequence));
         }
-        if waiting == 0 {
-            // A second frame of a served part, or the first of one whose announcement is slower
-            // than its frame: a moment tells.
-            return FrameFate::Early { until: now + ANNOUNCEMENT_LAG };
+        if contested {
+            self.in_step = None;
+            self.fates.push_back(mismatch(part.sequence));
+            return self.remember(part, None);
         }
-        if waiting == 1 {
-            // A part already served keeps its frame: windows of close parts may overlap, and the
-            // frame of the earlier part has come before this one.
-            let index = self.waiting.iter().position(|part| window.holds(part, captured));
-            if let Some(part) = index.and_then(|i| self.waiting.remove(i)) {
-                self.remember(part);
-                return FrameFate::Part(part);
+        self.waiting.push_back(part);
+        for _ in 0..self.early.len() {
+            let Some(early) = self.early.pop_front() else { break };
+            if window.holds(&part, early.stamped.captured) {
+                self.place(early.stamped);
+            } else {
+                self.early.push_back(early);
             }
         }
-        self.mismatch(captured);
-        FrameFate::Mismatch
     }
 
-    /// A frame that was kept and found no part: whoever it fits had two.
-    pub fn given_up(&mut self, captured: LineTime) {
-        self.mismatched.clear();
-        self.mismatch(captured);
+    /// A frame is there.
+    pub fn frame(&mut self, stamped: Stamped<F>) {
+        self.place(stamped);
     }
 
-    fn mismatch(&mut self, captured: LineTime) {
-        let window = self.window;
-        let involved = self.waiting.iter().chain(self.served.iter());
-        let involved = involved.filter(|part| window.holds(part, captured));
-        self.mismatched.extend(involved.map(|part| part.sequence));
-        self.waiting.retain(|part| !window.holds(part, captured));
-    }
-
-    /// The parts involved in the last mismatch.
-    pub fn mismatched(&self) -> &[SequenceNumber] {
-        &self.mismatched
-    }
-
-    /// Takes the next part whose time for a frame is over.
-    pub fn expired(&mut self, now: LineTime) -> Option<SequenceNumber> {
-        let timeout = self.window.timeout;
-        let index = self.waiting.iter().position(|part| now >= part.triggered + timeout)?;
-        self.waiting.remove(index).map(|part| part.sequence)
-    }
-
-    /// When [`Self::expired`] is worth asking next.
-    pub fn next_due(&self) -> Option<LineTime> {
-        self.waiting.iter().map(|part| part.triggered + self.window.timeout).min()
-    }
-
-    fn remember(&mut self, part: PartAnnouncement) {
-        if self.served.len() == REMEMBERED_PARTS {
-            self.served.pop_front();
+    fn place(&mut self, stamped: Stamped<F>) {
+        let (window, captured) = (self.window, stamped.captured);
+        let fits = |part: &PartAnnouncement| window.holds(part, captured);
+        let waiting = self.waiting.iter().filter(|part| fits(part)).count();
+        let known = self.known.iter().filter(|known| fits(&known.part)).count();
+        match (waiting, known) {
+            (0, 0) => self.keep(stamped),
+            (1, 0) => {
+                let index = self.waiting.iter().position(fits);
+                if let Some(part) = index.and_then(|index| self.waiting.remove(index)) {
+                    self.pair(part, stamped);
+                }
+            }
+            // Between two parts, or after the part's own.
+            (0, _) if !window.one_per_trigger => self.fates.push_back(Fate::Stray),
+            _ => self.doubt(captured),
         }
-        self.served.push_back(part);
     }
+
+    /// A frame that is nobody's yet: its announcement may be slower.
+    fn keep(&mut self, stamped: Stamped<F>) {
+        if self.early.len() == EARLY_FRAMES {
+            self.early.pop_front();
+            self.fates.push_back(Fate::Stray);
+        }
+        let until = stamped.captured + self.window.before + self.window.timeout;
+        self.early.push_back(Early { stamped, until });
+    }
+
+    /// The frame fits this part alone; its number must say the same.
+    fn pair(&mut self, part: PartAnnouncement, stamped: Stamped<F>) {
+        let agrees = !self.window.one_per_trigger
+            || self.in_step.is_none_or(|(sequence, number)| {
+                stamped.number == number.wrapping_add(steps(sequence, part.sequence))
+            });
+        self.in_step = Some((part.sequence, stamped.number));
+        if agrees {
+            self.remember(part, Some(stamped.captured));
+            self.fates.push_back(Fate::Paired(part, stamped.frame));
+        } else {
+            self.remember(part, None);
+            self.fates.push_back(mismatch(part.sequence));
+        }
+    }
+
+    /// The frame fits several parts, or one that has its frame already.
+    fn doubt(&mut self, captured: LineTime) {
+        let window = self.window;
+        self.in_step = None;
+        self.fates.push_back(Fate::Stray);
+        if window.one_per_trigger {
+            let involved = self.known.iter().filter(|known| window.holds(&known.part, captured));
+            self.fates.extend(involved.map(|known| mismatch(known.part.sequence)));
+        }
+        while let Some(index) = self.waiting.iter().position(|part| window.holds(part, captured)) {
+            let Some(part) = self.waiting.remove(index) else { break };
+            self.fates.push_back(mismatch(part.sequence));
+            self.remember(part, None);
+        }
+    }
+
+    /// Gives up parts whose time for a frame is over, and frames whose part did not come.
+    pub fn expire(&mut self, now: LineTime) {
+        let timeout = self.window.timeout;
+        while let Some(index) = self.waiting.iter().position(|p| now >= p.triggered + timeout) {
+            let Some(part) = self.waiting.remove(index) else { break };
+            self.fates.push_back(Fate::Undecided(part.sequence, Reason::NoFrame));
+            self.remember(part, None);
+        }
+        while let Some(index) = self.early.iter().position(|early| now >= early.until) {
+            self.early.remove(index);
+            self.fates.push_back(Fate::Stray);
+        }
+    }
+
+    /// When [`Self::expire`] is worth calling next.
+    pub fn next_due(&self) -> Option<LineTime> {
+        let parts = self.waiting.iter().map(|part| part.triggered + self.window.timeout);
+        parts.chain(self.early.iter().map(|early| early.until)).min()
+    }
+
+    /// Takes the next thing found out, oldest first.
+    pub fn next_fate(&mut self) -> Option<Fate<F>> {
+        self.fates.pop_front()
+    }
+
+    fn remember(&mut self, part: PartAnnouncement, captured: Option<LineTime>) {
+        if self.known.len() == REMEMBERED_PARTS {
+            self.known.pop_front();
+        }
+        self.known.push_back(Known { part, captured });
+    }
+}
+
+fn mismatch<F>(sequence: SequenceNumber) -> Fate<F> {
+    Fate::Undecided(sequence, Reason::FrameTriggerMismatch)
+}
+
+/// Parts from `from` to `to`; the number wraps past none (line-io 1.1).
+fn steps(from: SequenceNumber, to: SequenceNumber) -> u64 {
+    let around = u32::from(to < from);
+    u64::from(to.get().wrapping_sub(from.get()).wrapping_sub(around))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(number: u32, ms: u64) -> PartAnnouncement {
-        PartAnnouncement {
-            sequence: SequenceNumber::new(number).unwrap(),
-            triggered: LineTime::from_millis(ms),
-            deadline: LineTime::from_millis(ms + 500),
-            product: 1,
-        }
-    }
-
-    fn at(ms: u64) -> LineTime {
-        LineTime::from_millis(ms)
-    }
-
-    fn pairing() -> Pairing {
-        let ms = Duration::from_millis;
-        Pairing::new(FrameWindow { before: ms(5), after: ms(50), timeout: ms(100) })
-    }
-
-    #[test]
-    fn a_lost_frame_does_not_shift_the_row() {
-        let mut pairing = pairing();
-        assert!(pairing.announce(part(1, 1000)));
-        assert!(pairing.announce(part(2, 1200)));
-        // The first part's frame is lost; the second's must not go to the first.
-        assert_eq!(pairing.frame(at(1210), at(1210)), FrameFate::Part(part(2, 1200)));
-        assert_eq!(pairing.expired(LineTime::from_millis(1099)), None);
-        assert_eq!(pairing.expired(LineTime::from_millis(1100)), Some(part(1, 1000).sequence));
-        assert_eq!(pairing.next_due(), None);
-    }
-
-    #[test]
-    fn a_frame_for_two_parts_is_nobodys() {
-        let mut pairing = pairing();
-        assert!(pairing.announce(part(1, 1000)));
-        assert!(pairing.announce(part(2, 1030)));
-        assert_eq!(pairing.frame(at(1040), at(1040)), FrameFate::Mismatch);
-        assert_eq!(pairing.mismatched().len(), 2);
-        assert_eq!(pairing.next_due(), None);
-    }
-
-    #[test]
-    fn a_second_frame_for_a_part_is_a_mismatch_after_a_moment() {
-        let mut pairing = pairing();
-        assert!(pairing.announce(part(1, 1000)));
-        assert_eq!(pairing.frame(at(1010), at(1010)), FrameFate::Part(part(1, 1000)));
-        let fate = pairing.frame(at(1020), at(1021));
-        assert_eq!(fate, FrameFate::Early { until: at(1031) });
-        pairing.given_up(at(1020));
-        assert_eq!(pairing.mismatched(), [part(1, 1000).sequence]);
-    }
-
-    #[test]
-    fn the_next_part_may_follow_within_the_window_and_be_announced_late() {
-        let mut pairing = pairing();
-        assert!(pairing.announce(part(1, 1000)));
-        assert_eq!(pairing.frame(at(1000), at(1000)), FrameFate::Part(part(1, 1000)));
-        // Its frame is there before its announcement, and fits the part before as well.
-        assert_eq!(pairing.frame(at(1012), at(1012)), FrameFate::Early { until: at(1022) });
-        assert!(pairing.announce(part(2, 1012)));
-        assert_eq!(pairing.frame(at(1012), at(1013)), FrameFate::Part(part(2, 1012)));
-    }
-
-    #[test]
-    fn a_frame_before_its_announcement_is_early_not_lost() {
-        let mut pairing = pairing();
-        let fate = pairing.frame(at(1010), at(1010));
-        assert_eq!(fate, FrameFate::Early { until: at(1115) });
-        assert!(pairing.announce(part(1, 1000)));
-        assert_eq!(pairing.frame(at(1010), at(1012)), FrameFate::Part(part(1, 1000)));
-        pairing.given_up(at(5000));
-        assert!(pairing.mismatched().is_empty());
-    }
-}
+mod tests;

@@ -35,6 +35,12 @@ pub fn notify_status(status: &str) {
     notify(&[NotifyState::Status(status)]);
 }
 
+/// Asks systemd to wait for READY=1 for so long from now on (EXTEND_TIMEOUT_USEC).
+pub fn notify_waiting(time: Duration) {
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+}
+
 /// Tells systemd that the daemon stops on purpose (STOPPING=1).
 pub fn notify_stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);

@@ -1,8 +1,9 @@
 //! Keeps the camera alive: opens it, notices its end, opens it again, and tells the line.
 
 use super::observation::{Drops, Observation};
+use super::readiness::Readiness;
 use crate::camera::{Camera, CameraError, FrameSink};
-use crate::line::LineEvent;
+use crate::line::{Alarm, LineEvent};
 use crate::part::{Duration, LineTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
@@ -19,6 +20,10 @@ pub struct Setup {
     pub sink: FrameSink,
     /// Where its troubles come from.
     pub troubles: Receiver<CameraError>,
+    /// Told whether the camera streams.
+    pub readiness: Arc<Readiness>,
+    /// The camera is the part sensor as well.
+    pub free_run: bool,
     /// To the line.
     pub events: Sender<LineEvent>,
     /// To the observers.
@@ -63,18 +68,19 @@ fn supervise(mut setup: Setup, ended: &Receiver<()>) {
                     say(&setup, log::Level::Info, "the camera is back".into());
                 }
                 failures = 0;
-                tell_line(&setup, true);
+                setup.readiness.camera(None);
                 let trouble = crossbeam_channel::select! {
                     recv(setup.troubles) -> trouble => trouble.ok(),
                     recv(ended) -> _ => None,
                 };
                 camera.stop();
                 let Some(trouble) = trouble else { return };
-                tell_line(&setup, false);
+                lost(&setup, &trouble);
                 say(&setup, log::Level::Error, format!("{trouble}; parts are rejected meanwhile"));
             }
             Err(error) => {
                 failures += 1;
+                setup.readiness.camera(Some(error.to_string()));
                 // The first failure and then one a minute: a log that repeats hides the rest.
                 let every = (60.0 / setup.interval.as_secs_f64().max(0.1)).ceil() as u64;
                 if failures == 1 || failures.is_multiple_of(every.max(1)) {
@@ -90,8 +96,13 @@ fn supervise(mut setup: Setup, ended: &Receiver<()>) {
     }
 }
 
-fn tell_line(setup: &Setup, ready: bool) {
-    let _ = setup.events.send(LineEvent::WayReady { ready, time: LineTime::now() });
+/// In free run nobody else sees parts: those on the belt now are unknown.
+fn lost(setup: &Setup, trouble: &CameraError) {
+    setup.readiness.camera(Some(trouble.to_string()));
+    if setup.free_run {
+        let (alarm, time) = (Alarm::TrackingLost, LineTime::now());
+        let _ = setup.events.send(LineEvent::WireFault { alarm, time });
+    }
 }
 
 fn say(setup: &Setup, level: log::Level, message: String) {

@@ -1,21 +1,26 @@
 //! The way: stages and channels put together, and taken apart again.
 
 use super::ActiveProduct;
+use super::conditions::{Conditions, Vitals, Watched};
 use super::frames::FrameStage;
-use super::inspection::{EngineStage, ProductLoader, Work};
+use super::inspection::{EngineFactory, EngineStage, ProductLoader, Work};
 use super::line_thread::{self, LineExits};
 use super::observation::{Drops, Observation};
 use super::pairing::FrameWindow;
+use super::readiness::Readiness;
+use super::rehearsal::Rehearsal;
 use super::service::Watchdog;
 use super::supervisor::{self, CameraFactory, Supervisor};
 use crate::bundle::Normalisation;
-use crate::camera::FrameSink;
-use crate::engine::Engine;
+use crate::camera::{CameraError, FrameSink};
+use crate::engine::{Engine, EngineError};
 use crate::judge::RegionRule;
-use crate::line::{Line, LineEvent, LineSnapshot};
+use crate::line::{Line, LineEvent, LineSettings, LineSnapshot};
 use crate::line_io::OutputLines;
+use crate::line_io::realtime::RealtimeSettings;
 use crate::part::{Duration, Frame, LineTime, PartAnnouncement, PartResult};
 use crate::preprocess::CpuPreprocessor;
+use crate::records::PicturePool;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
@@ -33,8 +38,8 @@ pub mod bounds {
     pub const RESULTS: usize = 128;
     /// Observations: some seconds of a fast line.
     pub const OBSERVATIONS: usize = 512;
-    /// Pictures on their way to observers; each may be several megabytes.
-    pub const PICTURES: usize = 8;
+    /// Pictures before an observer or on their way to it, each some megabytes: a burst of rejects.
+    pub const PICTURES: usize = 16;
     /// Camera troubles: the supervisor acts on the first.
     pub const TROUBLES: usize = 4;
     /// Product loads under way: the line asks for one at a time.
@@ -43,12 +48,16 @@ pub mod bounds {
 
 /// What a way is made of.
 pub struct WayParts {
-    /// The line, with its settings.
-    pub line: Line,
+    /// Settings of the line.
+    pub line: LineSettings,
     /// Output wires; every one is written.
     pub wires: Vec<Box<dyn OutputLines>>,
-    /// The engine.
-    pub engine: Box<dyn Engine>,
+    /// Opens the engine, again after a panic.
+    pub engine: EngineFactory,
+    /// Runs of the engine before the first part, in which verdicts must come in time.
+    pub rehearsed_runs: usize,
+    /// The camera's picture size, where it is configured.
+    pub picture_size: Option<(u32, u32)>,
     /// Parts the engine may have waiting.
     pub engine_queue: usize,
     /// Pixel normalisation of the engine's input.
@@ -71,6 +80,8 @@ pub struct WayParts {
     pub pictures: bool,
     /// systemd's watchdog, fed by the line thread alone.
     pub watchdog: Option<Watchdog>,
+    /// Scheduling of the line thread.
+    pub realtime: RealtimeSettings,
 }
 
 /// The ends a way leaves open for those around it.
@@ -113,17 +124,36 @@ pub struct Way {
     pub drops: Arc<Drops>,
     /// Where frames go in (overruns are counted there).
     pub sink: FrameSink,
+    /// What keeps the line from being ready.
+    pub readiness: Arc<Readiness>,
+    /// How long verdicts take.
+    pub vitals: Arc<Vitals>,
     line: Option<JoinHandle<()>>,
     stages: Vec<JoinHandle<()>>,
     supervisor: Supervisor,
+    conditions: Conditions,
 }
 
-/// Threads that could not be started.
+/// Why a way does not start.
 #[derive(Debug, thiserror::Error)]
-#[error("thread {name} cannot be started: {source}; look at the limits of processes and memory")]
-pub struct WayError {
-    name: &'static str,
-    source: std::io::Error,
+pub enum WayError {
+    /// A thread.
+    #[error(
+        "thread {name} cannot be started: {source}; look at the limits of processes and memory"
+    )]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+fn no_thread(name: &'static str) -> impl FnOnce(std::io::Error) -> WayError {
+    move |source| WayError::Thread { name, source }
 }
 
 impl Way {
@@ -142,23 +172,38 @@ impl Way {
             snapshot: Arc::clone(&ends.snapshot),
             drops: Arc::clone(&drops),
         };
-        let WayParts { line, wires, watchdog, .. } = parts;
-        let line = line_thread::spawn(line, wires, ends.events_receiver, exits, watchdog)
-            .map_err(|source| WayError { name: "line", source })?;
+        let rehearsed = parts.rehearsed_runs == 0 || parts.first_product == 0;
+        let readiness = Arc::new(Readiness::new(ends.events.clone(), rehearsed));
+        let vitals = Arc::new(Vitals::default());
+        let line = Line::new(parts.line.clone(), LineTime::now());
+        let (wires, watchdog) = (parts.wires, parts.watchdog);
+        let line =
+            line_thread::spawn(line, wires, ends.events_receiver, exits, watchdog, parts.realtime)
+                .map_err(no_thread("line"))?;
 
         let (frames, frames_receiver) = bounded(bounds::FRAMES);
         let (troubles, troubles_receiver) = bounded(bounds::TROUBLES);
         let sink = FrameSink::new(frames, troubles);
-        let shared = Shared { events: ends.events.clone(), observations, drops };
+        let (readiness_shown, vitals_shown) = (Arc::clone(&readiness), Arc::clone(&vitals));
+        let drops_shown = Arc::clone(&drops);
+        let shared = Shared { events: ends.events.clone(), observations, drops, readiness, vitals };
+        let watched = shared.watched(parts.line.decision_time());
+        let mut open_engine = parts.engine;
         let settings = StageSettings {
-            engine: parts.engine,
+            engine: open_engine()?,
+            reopen: open_engine,
+            line: parts.line,
+            rehearsal: Rehearsal {
+                runs: parts.rehearsed_runs,
+                picture_size: parts.picture_size,
+                normalisation: parts.normalisation,
+            },
             engine_queue: parts.engine_queue.max(1),
-            normalisation: parts.normalisation,
             window: parts.window,
             free_run: parts.free_run,
             loader: parts.loader,
             region_rule: parts.region_rule,
-            picture_places: if parts.pictures { bounds::PICTURES } else { 0 },
+            pictures: parts.pictures.then(|| PicturePool::new(bounds::PICTURES)),
         };
         let inlets = (announced, frames_receiver, loads_receiver);
         let stages = start_stages(settings, inlets, &shared)?;
@@ -166,26 +211,22 @@ impl Way {
             let command = crate::part::Command::ChangeProduct(parts.first_product);
             let _ = ends.events.send(LineEvent::Command { command, time: LineTime::now() });
         }
-        let setup = supervisor::Setup {
-            camera: parts.camera,
-            sink: sink.clone(),
-            troubles: troubles_receiver,
-            events: shared.events,
-            observations: shared.observations,
-            interval: parts.reconnect_interval,
-            drops: Arc::clone(&shared.drops),
-        };
-        let supervisor =
-            Supervisor::start(setup).map_err(|source| WayError { name: "supervisor", source })?;
+        let camera = (parts.camera, parts.reconnect_interval, parts.free_run);
+        let setup = shared.supervised(camera, sink.clone(), troubles_receiver);
+        let supervisor = Supervisor::start(setup).map_err(no_thread("supervisor"))?;
+        let conditions = Conditions::start(watched).map_err(no_thread("conditions"))?;
         Ok(Self {
             events: ends.events,
             snapshot: ends.snapshot,
             observations: observations_receiver,
-            drops: shared.drops,
+            drops: drops_shown,
             sink,
+            readiness: readiness_shown,
+            vitals: vitals_shown,
             line: Some(line),
             stages,
             supervisor,
+            conditions,
         })
     }
 
@@ -213,6 +254,7 @@ impl Way {
             let _ = line.join();
         }
         self.supervisor.stop();
+        self.conditions.stop();
         // A hung engine must not keep the process: its thread is left to the end of the process.
         let patience = LineTime::now() + Duration::from_secs(2);
         for stage in self.stages.drain(..) {
@@ -231,17 +273,54 @@ struct Shared {
     events: Sender<LineEvent>,
     observations: Sender<Observation>,
     drops: Arc<Drops>,
+    readiness: Arc<Readiness>,
+    vitals: Arc<Vitals>,
+}
+
+impl Shared {
+    fn watched(&self, decision_time: Duration) -> Watched {
+        Watched {
+            vitals: Arc::clone(&self.vitals),
+            readiness: Arc::clone(&self.readiness),
+            decision_time,
+            events: self.events.clone(),
+            observations: self.observations.clone(),
+            drops: Arc::clone(&self.drops),
+        }
+    }
+
+    fn supervised(
+        self,
+        (camera, interval, free_run): (CameraFactory, Duration, bool),
+        sink: FrameSink,
+        troubles: Receiver<CameraError>,
+    ) -> supervisor::Setup {
+        let Self { events, observations, drops, readiness, .. } = self;
+        supervisor::Setup {
+            camera,
+            sink,
+            troubles,
+            readiness,
+            free_run,
+            events,
+            observations,
+            interval,
+            drops,
+        }
+    }
 }
 
 struct StageSettings {
     engine: Box<dyn Engine>,
+    reopen: EngineFactory,
+    line: LineSettings,
+    rehearsal: Rehearsal,
     engine_queue: usize,
-    normalisation: Normalisation,
     window: FrameWindow,
     free_run: bool,
     loader: ProductLoader,
     region_rule: Option<RegionRule>,
-    picture_places: usize,
+    pictures: Option<PicturePool>,
 }
 
 /// Parts, frames and product numbers on their way into the stages.
@@ -256,22 +335,26 @@ fn start_stages(
     let side = settings.engine.side();
     let (work, work_receiver) = bounded::<Work>(settings.engine_queue);
     let (return_tensors, free_tensors) = tensor_pool(settings.engine_queue, side);
-    let (free_picture_slot, picture_slots) = picture_places(settings.picture_places);
     let product = Arc::new(ArcSwapOption::<ActiveProduct>::empty());
+    let preprocessor = CpuPreprocessor::new(side, &settings.rehearsal.normalisation);
     let engine = EngineStage {
         engine: settings.engine,
+        reopen: settings.reopen,
+        rehearsal: settings.rehearsal,
+        line: settings.line,
+        readiness: Arc::clone(&shared.readiness),
+        vitals: Arc::clone(&shared.vitals),
         work: work_receiver,
         loads,
         loader: settings.loader,
         region_rule: settings.region_rule,
         product: Arc::clone(&product),
         return_tensors: return_tensors.clone(),
-        free_picture_slot,
         events: shared.events.clone(),
         observations: shared.observations.clone(),
         drops: Arc::clone(&shared.drops),
     };
-    let engine = engine.spawn().map_err(|source| WayError { name: "engine", source })?;
+    let engine = engine.spawn().map_err(no_thread("engine"))?;
     let frames = FrameStage {
         announcements,
         frames,
@@ -281,13 +364,13 @@ fn start_stages(
         events: shared.events.clone(),
         observations: shared.observations.clone(),
         product,
-        picture_slots,
-        preprocessor: CpuPreprocessor::new(side, &settings.normalisation),
+        pictures: settings.pictures,
+        preprocessor,
         window: settings.window,
         free_run: settings.free_run,
         drops: Arc::clone(&shared.drops),
     };
-    let frames = frames.spawn().map_err(|source| WayError { name: "preprocess-0", source })?;
+    let frames = frames.spawn().map_err(no_thread("preprocess-0"))?;
     Ok(vec![engine, frames])
 }
 
@@ -297,14 +380,6 @@ fn tensor_pool(queue: usize, side: usize) -> (Sender<Vec<f32>>, Receiver<Vec<f32
     let (sender, receiver) = bounded(count);
     for _ in 0..count {
         let _ = sender.try_send(vec![0.0; 3 * side * side]);
-    }
-    (sender, receiver)
-}
-
-fn picture_places(count: usize) -> (Sender<()>, Receiver<()>) {
-    let (sender, receiver) = bounded(count.max(1));
-    for _ in 0..count {
-        let _ = sender.try_send(());
     }
     (sender, receiver)
 }

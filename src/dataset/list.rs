@@ -32,7 +32,7 @@ pub struct TestPicture {
     pub path: PathBuf,
     /// Kind of defect, the folder's name; `None` is good.
     pub defect: Option<String>,
-    /// Mask of the defect; `None` for good ones and in a data set without `ground_truth`.
+    /// Mask of the defect; `None` for good ones and where there is no such file.
     pub mask: Option<PathBuf>,
 }
 
@@ -54,7 +54,15 @@ pub fn open(root: &Path) -> Result<DataSet, DatasetError> {
             remedy: looked_for.into(),
         });
     }
-    let products = folders.iter().map(|folder| open_product(folder)).collect::<Result<_, _>>()?;
+    let products: Vec<ProductData> =
+        folders.iter().map(|folder| open_product(folder)).collect::<Result<_, _>>()?;
+    for (index, product) in products.iter().enumerate() {
+        let name = product.name.to_lowercase();
+        if let Some(twin) = products[..index].iter().find(|p| p.name.to_lowercase() == name) {
+            let (first, second) = (twin.name.clone(), product.name.clone());
+            return Err(DatasetError::SameName { first, second });
+        }
+    }
     Ok(DataSet { products })
 }
 
@@ -90,9 +98,7 @@ fn add_test_pictures(
             name.push("_mask.png");
             truth.join(&kind).join(name)
         });
-        if let Some(mask) = mask.clone().filter(|mask| !mask.is_file()) {
-            return Err(DatasetError::MaskMissing { picture: path, mask });
-        }
+        let mask = mask.filter(|mask| mask.is_file());
         test.push(TestPicture { path, defect: Some(kind.clone()), mask });
     }
     Ok(())
@@ -210,7 +216,10 @@ mod tests {
         touch(&bolt.join("train/good/1.png"));
         assert_eq!(open(root.path()).unwrap().products[0].test[0].mask, None);
         fs::create_dir_all(bolt.join("ground_truth")).unwrap();
-        assert!(said(root.path()).contains("ground_truth/dent/2_mask.png"));
+        assert_eq!(open(root.path()).unwrap().products[0].test[0].mask, None);
+        touch(&root.path().join("Bolt/train/good/1.png"));
+        assert!(said(root.path()).contains("\"Bolt\" and \"bolt\" have one name"));
+        fs::remove_dir_all(root.path().join("Bolt")).unwrap();
         assert!(said(&bolt).contains("give the folder above"));
         fs::remove_dir_all(bolt.join("test")).unwrap();
         assert_eq!(open(root.path()).unwrap().products[0].test, []);

@@ -3,10 +3,12 @@
 //! `PRODUCT/train/good/*`, `PRODUCT/test/DEFECT/*` (`good` among them) and
 //! `PRODUCT/ground_truth/DEFECT/NAME_mask.png`.
 
+mod check;
 mod list;
 mod read;
 mod write;
 
+pub use check::{CheckedProduct, check_product};
 pub use list::{DataSet, ProductData, TestPicture, list_pictures, open, open_product};
 pub use read::{read_all, read_mask, read_picture};
 pub use write::DataSetWriter;
@@ -35,17 +37,38 @@ pub enum DatasetError {
         /// What to do.
         remedy: String,
     },
-    /// A defective test picture without its mask.
+    /// A mask of another size than its picture.
     #[error(
-        "picture {} has no mask: put it at {} or remove the folder ground_truth",
-        picture.display(),
-        mask.display()
+        "mask {} has {}x{} pixels, its picture {}x{}: draw it at the picture's size",
+        mask.display(),
+        mask_size.0,
+        mask_size.1,
+        picture_size.0,
+        picture_size.1
     )]
-    MaskMissing {
-        /// The test picture.
-        picture: PathBuf,
-        /// Where its mask is looked for.
+    MaskSize {
+        /// The mask.
         mask: PathBuf,
+        /// Its width and height.
+        mask_size: (u32, u32),
+        /// Width and height of the picture.
+        picture_size: (u32, u32),
+    },
+    /// Two products that differ in upper and lower case only.
+    #[error("products {first:?} and {second:?} have one name: rename one of the folders")]
+    SameName {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A kind of picture that is not read.
+    #[error("picture {} is {found}: PNG and JPEG are read; store it again as PNG", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
     },
     /// A name that cannot be a product, a kind of defect or a file.
     #[error("name {name:?} cannot be used: {remedy}")]

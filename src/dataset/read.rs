@@ -1,15 +1,46 @@
-//! From files to pixels (specification 2.1, steps 1 and 4).
+//! From files to pixels (specification 2.1, steps 1 and 4). The one place that decodes pictures.
+//!
+//! A picture is read as a person sees it in a viewer: grey is grey, EXIF orientation is applied,
+//! CMYK and YCCK become colours, 16 bits their upper 8. What is transparent is laid over white, the
+//! page a viewer shows it on: the colour stored under it is seen by nobody and must not be learnt.
+//! (The reference drops alpha, which shows that colour; opaque pictures are the same in both.)
 
 use super::DatasetError;
-use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use rayon::prelude::*;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-/// Reads a picture as 8-bit RGB: alpha dropped, grey replicated, 16 bits reduced to their upper
-/// 8, EXIF orientation applied. The content decides the format, not the name.
+/// Reads a picture as 8-bit RGB. PNG and JPEG, told by their content, not by their name.
 pub fn read_picture(path: &Path) -> Result<RgbImage, DatasetError> {
-    let reader = ImageReader::open(path).map_err(DatasetError::io(path))?;
-    let reader = reader.with_guessed_format().map_err(DatasetError::io(path))?;
+    Ok(over_white(decode(path)?))
+}
+
+pub(super) fn decode(path: &Path) -> Result<DynamicImage, DatasetError> {
+    let bytes = std::fs::read(path).map_err(DatasetError::io(path))?;
+    let wrong = |reason: &dyn std::fmt::Display| DatasetError::Decode {
+        path: path.to_path_buf(),
+        reason: reason.to_string(),
+    };
+    if bytes.is_empty() {
+        return Err(wrong(&"the file is empty"));
+    }
+    let format = image::guess_format(&bytes).ok();
+    match format {
+        Some(ImageFormat::Png) => {}
+        Some(ImageFormat::Jpeg) if is_cut_off(&bytes) => return Err(wrong(&"the file is cut off")),
+        Some(ImageFormat::Jpeg) => {}
+        other => {
+            let found = other.map_or("not a known picture".into(), |format| {
+                format.extensions_str().first().copied().unwrap_or("another kind").to_uppercase()
+            });
+            return Err(DatasetError::Format { path: path.to_path_buf(), found });
+        }
+    }
+    let mut reader = ImageReader::new(Cursor::new(&bytes));
+    if let Some(format) = format {
+        reader.set_format(format);
+    }
     let decode = || -> image::ImageResult<DynamicImage> {
         let mut decoder = reader.into_decoder()?;
         let orientation = decoder.orientation()?;
@@ -17,41 +48,61 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, DatasetError> {
         picture.apply_orientation(orientation);
         Ok(picture)
     };
-    match decode() {
-        Ok(picture) => Ok(to_rgb8(picture)),
-        Err(reason) => {
-            Err(DatasetError::Decode { path: path.to_path_buf(), reason: reason.to_string() })
-        }
-    }
+    decode().map_err(|reason| wrong(&reason))
 }
 
-fn to_rgb8(picture: DynamicImage) -> RgbImage {
-    match picture {
+/// Whether a JPEG's last scan has no end. The decoder fills the rest with grey and says nothing; in
+/// a scan's data neither marker can occur.
+fn is_cut_off(bytes: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    last([0xff, 0xd9]) < last([0xff, 0xda])
+}
+
+/// 16-bit values keep their upper 8 bits (specification 2.1); alpha is laid over white.
+fn over_white(picture: DynamicImage) -> RgbImage {
+    let picture = match picture {
         DynamicImage::ImageLuma16(_)
         | DynamicImage::ImageLumaA16(_)
         | DynamicImage::ImageRgb16(_)
-        | DynamicImage::ImageRgba16(_) => {
-            let wide = picture.into_rgb16();
-            let mut narrow = RgbImage::new(wide.width(), wide.height());
-            for (to, from) in narrow.pixels_mut().zip(wide.pixels()) {
-                to.0 = from.0.map(|value| (value >> 8) as u8);
-            }
-            narrow
-        }
-        other => other.into_rgb8(),
+        | DynamicImage::ImageRgba16(_) => narrow(picture),
+        other => other,
+    };
+    if !picture.color().has_alpha() {
+        return picture.into_rgb8();
     }
+    let clear = picture.into_rgba8();
+    let mut opaque = RgbImage::new(clear.width(), clear.height());
+    for (to, from) in opaque.pixels_mut().zip(clear.pixels()) {
+        let [red, green, blue, alpha] = from.0.map(u32::from);
+        let over = |value: u32| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        to.0 = [red, green, blue].map(over);
+    }
+    opaque
 }
 
-/// Reads a mask at `side` x `side`, row-major, 1 where the mask is not black.
+fn narrow(picture: DynamicImage) -> DynamicImage {
+    let wide = picture.into_rgba16();
+    let mut narrow = image::RgbaImage::new(wide.width(), wide.height());
+    for (to, from) in narrow.pixels_mut().zip(wide.pixels()) {
+        to.0 = from.0.map(|value| (value >> 8) as u8);
+    }
+    DynamicImage::ImageRgba8(narrow)
+}
+
+/// Reads a mask at `side` x `side`, row-major, 1 where the mask is neither black nor transparent,
+/// however faint: data sets store 255, 1 or small class numbers, in 8 or 16 bits.
 ///
 /// Nearest neighbour with the reference's accumulated positions (specification 2.1, step 4).
 pub fn read_mask(path: &Path, side: usize) -> Result<Vec<u8>, DatasetError> {
-    let picture = read_picture(path)?;
+    let picture = decode(path)?.into_rgba16();
     let columns = nearest_positions(picture.width(), side);
     let rows = nearest_positions(picture.height(), side);
     let mut mask = Vec::with_capacity(side * side);
     for &y in &rows {
-        let set = |&x: &u32| u8::from(picture.get_pixel(x, y).0 != [0, 0, 0]);
+        let set = |&x: &u32| {
+            let [red, green, blue, alpha] = picture.get_pixel(x, y).0;
+            u8::from(alpha != 0 && (red | green | blue) != 0)
+        };
         mask.extend(columns.iter().map(set));
     }
     Ok(mask)
@@ -96,7 +147,7 @@ pub fn read_all(
 mod tests {
     use super::*;
     use image::codecs::png::PngEncoder;
-    use image::{ExtendedColorType, GrayImage, ImageEncoder, Luma, Rgb};
+    use image::{ExtendedColorType, GrayImage, ImageEncoder, Luma};
 
     fn golden() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -141,8 +192,43 @@ mod tests {
         assert_eq!(nearest_positions(224, 224), (0..224).collect::<Vec<u32>>());
     }
 
+    /// The scene of tests/pictures/make.py: red, green / blue, light grey.
+    const SCENE: [[u8; 3]; 4] = [[200, 30, 30], [30, 160, 40], [40, 50, 190], [210; 3]];
+
+    fn blocks(name: &str) -> [[u8; 3]; 4] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
+        let picture = read_picture(&folder.join(name)).unwrap();
+        assert_eq!(picture.dimensions(), (24, 16), "{name}");
+        [(3, 3), (20, 3), (3, 12), (20, 12)].map(|(x, y)| picture.get_pixel(x, y).0)
+    }
+
+    fn near(found: [[u8; 3]; 4], expected: [[u8; 3]; 4], tolerance: u8) -> bool {
+        let pairs = found.iter().flatten().zip(expected.iter().flatten());
+        pairs.into_iter().all(|(a, b)| a.abs_diff(*b) <= tolerance)
+    }
+
     #[test]
-    fn every_kind_of_picture_becomes_eight_bit_colour() {
+    fn every_kind_of_picture_is_read_as_seen() {
+        for name in ["rgb.png", "rgb16.png", "palette.png", "interlaced.png", "exif-6.png"] {
+            assert_eq!(blocks(name), SCENE, "{name}");
+        }
+        for name in ["rgb.jpg", "progressive.jpg", "cmyk.jpg", "ycck.jpg"] {
+            assert!(near(blocks(name), SCENE, 3), "{name}: {:?}", blocks(name));
+        }
+        for orientation in 1..=8 {
+            let found = blocks(&format!("exif-{orientation}.jpg"));
+            assert!(near(found, SCENE, 3), "{orientation}: {found:?}");
+        }
+        assert_eq!(blocks("grey.png"), [[81; 3], [107; 3], [63; 3], [210; 3]]);
+        assert!(near(blocks("grey.jpg"), [[81; 3], [107; 3], [63; 3], [210; 3]], 2));
+        assert_eq!(blocks("grey16.png"), [[87; 3], [77; 3], [93; 3], [210; 3]]);
+        assert_eq!(blocks("one-bit.png"), [[0; 3], [0; 3], [0; 3], [255; 3]]);
+        let white = [255; 3];
+        assert_eq!(blocks("transparent.png"), [SCENE[0], white, SCENE[2], white]);
+    }
+
+    #[test]
+    fn alpha_is_laid_over_white() {
         let folder = tempfile::tempdir().unwrap();
         let write = |bytes: &[u8], kind| {
             let path = folder.path().join("picture.png");
@@ -150,30 +236,43 @@ mod tests {
             PngEncoder::new(file).write_image(bytes, 1, 1, kind).unwrap();
             read_picture(&path).unwrap().get_pixel(0, 0).0
         };
-        assert_eq!(write(&[9], ExtendedColorType::L8), [9, 9, 9]);
-        assert_eq!(write(&[9, 0], ExtendedColorType::La8), [9, 9, 9]);
-        assert_eq!(write(&[1, 2, 3, 0], ExtendedColorType::Rgba8), [1, 2, 3]);
-        let wide: Vec<u8> = [0x01ff_u16, 0x80fe, 0xffff].map(u16::to_ne_bytes).concat();
-        assert_eq!(write(&wide, ExtendedColorType::Rgb16), [1, 0x80, 0xff]);
+        assert_eq!(write(&[9, 0], ExtendedColorType::La8), [255; 3]);
+        assert_eq!(write(&[9, 255], ExtendedColorType::La8), [9; 3]);
+        assert_eq!(write(&[0, 100, 255, 51], ExtendedColorType::Rgba8), [204, 224, 255]);
+        let wide: Vec<u8> = [0x01ff_u16, 0x80fe, 0xffff, 0xffff].map(u16::to_ne_bytes).concat();
+        assert_eq!(write(&wide, ExtendedColorType::Rgba16), [1, 0x80, 0xff]);
     }
 
     #[test]
-    fn orientation_of_the_camera_is_applied() {
+    fn faint_masks_count_and_transparent_ones_do_not() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("turned.jpg");
-        let mut bytes = Vec::new();
-        RgbImage::from_fn(16, 8, |x, _| Rgb([if x < 8 { 255 } else { 0 }; 3]))
-            .write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Jpeg)
-            .unwrap();
-        // An EXIF block with the single entry 0x112 (orientation) = 6: turn clockwise.
-        let mut exif =
-            b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
-        exif.extend_from_slice(&[6, 0, 0, 0, 0, 0, 0, 0]);
-        bytes.splice(2..2, exif);
-        std::fs::write(&path, bytes).unwrap();
-        let picture = read_picture(&path).unwrap();
-        assert_eq!(picture.dimensions(), (8, 16));
-        assert!(picture.get_pixel(4, 2).0[0] > 200 && picture.get_pixel(4, 13).0[0] < 50);
+        let path = folder.path().join("mask.png");
+        let write = |bytes: &[u8], kind| {
+            let file = std::fs::File::create(&path).unwrap();
+            PngEncoder::new(file).write_image(bytes, 2, 1, kind).unwrap();
+            read_mask(&path, 2).unwrap()
+        };
+        let wide: Vec<u8> = [0u16, 1].map(u16::to_ne_bytes).concat();
+        assert_eq!(write(&wide, ExtendedColorType::L16), [0, 1, 0, 1]);
+        assert_eq!(write(&[0, 3], ExtendedColorType::L8), [0, 1, 0, 1]);
+        assert_eq!(write(&[255, 0, 255, 255], ExtendedColorType::La8), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_not_read_is_named_with_the_remedy() {
+        let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
+        let said = |path: &Path| read_picture(path).unwrap_err().to_string();
+        assert!(said(&pictures.join("scene.bmp")).contains("scene.bmp is BMP: PNG and JPEG"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("half.jpg");
+        let whole = std::fs::read(pictures.join("rgb.jpg")).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
+        assert!(said(&path).contains("half.jpg cannot be decoded (the file is cut off)"));
+        std::fs::write(&path, b"").unwrap();
+        assert!(said(&path).contains("is empty"));
+        // Cameras append data of their own.
+        std::fs::write(&path, [whole.as_slice(), b"made by camera 7"].concat()).unwrap();
+        assert!(read_picture(&path).is_ok());
     }
 
     #[test]
@@ -188,7 +287,7 @@ mod tests {
         let read = read_all(&paths, &mut |error| said.push(error.to_string())).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].0, good);
-        assert!(said[0].contains("bad.png") && said[0].contains("PNG or JPEG"), "{said:?}");
+        assert!(said[0].contains("bad.png") && said[0].contains("PNG and JPEG"), "{said:?}");
         let none = read_all(&paths[..1], &mut |_| ()).unwrap_err();
         assert!(none.to_string().contains("none of 1 pictures"));
         assert!(read_all(&[], &mut |_| ()).is_err());

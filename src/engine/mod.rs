@@ -3,6 +3,8 @@
 //! An engine lends its input slot, takes product tensors by name, and knows neither camera nor line.
 
 mod onnxruntime;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 pub use onnxruntime::{Encoding, Inspector, OnnxRuntime, PromptEncoder, run_named};
 
@@ -69,6 +71,9 @@ pub enum EngineError {
         /// What is wrong.
         reason: String,
     },
+    /// A GPU or its library cannot be used.
+    #[error("{0}")]
+    Accelerator(String),
     /// A run failed.
     #[error("inference failed: {0}")]
     Run(String),

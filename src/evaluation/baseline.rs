@@ -1,11 +1,13 @@
 //! The row to beat: plain nearest neighbours on the features of strides 8 and 16.
 
-use super::{EvaluationError, EvaluationStage, Gathered, ProductMetrics, neighbours};
+use super::gathered::Gathered;
+use super::{EvaluationError, EvaluationStage, ProductMetrics, neighbours};
 use crate::dataset::{ProductData, read_picture};
+use crate::part::LineTime;
 use crate::product::{TEACHING_SEED, TeachError, Teacher, TokenSizes, unit_tokens};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Patches remembered (baseline, table 1).
 const PATCHES: usize = 20_000;
@@ -14,6 +16,7 @@ const PATCHES: usize = 20_000;
 pub(super) struct Run<'a> {
     teacher: &'a mut dyn Teacher,
     pictures: &'a ProductData,
+    good_parts: &'a [PathBuf],
     progress: &'a mut dyn FnMut(EvaluationStage),
     sizes: TokenSizes,
 }
@@ -22,33 +25,39 @@ impl<'a> Run<'a> {
     pub fn new(
         teacher: &'a mut dyn Teacher,
         pictures: &'a ProductData,
+        good_parts: &'a [PathBuf],
         progress: &'a mut dyn FnMut(EvaluationStage),
     ) -> Self {
         let sizes = TokenSizes::of(teacher.manifest());
-        Self { teacher, pictures, progress, sizes }
+        Self { teacher, pictures, good_parts, progress, sizes }
     }
 
     /// Distance to the nearest of 20,000 random patches of the good training pictures, as a map
     /// (bilinear, Gaussian); image score = its maximum.
-    pub fn evaluate(mut self) -> Result<ProductMetrics, EvaluationError> {
+    pub fn evaluate(mut self, now: fn() -> LineTime) -> Result<ProductMetrics, EvaluationError> {
         let memory = self.patches()?;
         let side = self.teacher.manifest().side;
         let mut gathered = Gathered::default();
+        let nothing = image::RgbImage::default();
         for (index, test) in self.pictures.test.iter().enumerate() {
+            let started = now();
             let tokens = self.tokens(&test.path)?;
             let grid = neighbours::search_grid(&tokens, &memory, self.sizes.width());
             let map = neighbours::smooth_map(&grid, &self.sizes, side);
             let score = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            gathered.add(test, score, &map, side)?;
+            gathered.took(now().since(started));
+            gathered.add(test, score, &map, &nothing, side)?;
             (self.progress)(EvaluationStage::Baseline(index + 1, self.pictures.test.len()));
         }
-        Ok(gathered.metrics(&self.pictures.name, None))
+        let mut product = gathered.metrics(&self.pictures.name, None);
+        product.taught_by = self.good_parts.len();
+        Ok(product)
     }
 
     fn patches(&mut self) -> Result<Vec<f32>, EvaluationError> {
         let width = self.sizes.width();
         let mut all = Vec::new();
-        for path in &self.pictures.train_good {
+        for path in self.good_parts {
             all.extend(self.tokens(path)?);
         }
         let count = all.len() / width;

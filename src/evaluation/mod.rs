@@ -2,18 +2,27 @@
 //! the metrics taken per product and as their mean.
 
 mod baseline;
+mod gathered;
+mod loss_plot;
 pub mod metrics;
 pub mod neighbours;
+mod page;
 mod report;
 
-pub use report::{Baseline, EvaluationReport, FALSE_REJECT_SHARES, Metrics, ProductMetrics};
-
-use crate::dataset::{DatasetError, ProductData, TestPicture, read_mask, read_picture};
-use crate::product::{
-    CalibrationRequest, Progress, Prompt, TeachError, Teacher, calibrate, image_threshold,
+pub use gathered::{Details, Example};
+pub use loss_plot::loss_plot_svg;
+pub use page::{EngineFacts, page};
+pub use report::{
+    Baseline, EvaluationReport, FALSE_REJECT_SHARES, Metrics, Milliseconds, ProductMetrics,
 };
-use metrics::{Pixels, escape_rate, ranking};
-use std::collections::BTreeMap;
+
+use crate::dataset::{DatasetError, ProductData, read_picture};
+use crate::part::LineTime;
+use crate::product::{
+    CalibrationRequest, Progress, Prompt, Spread, Taught, TeachError, Teacher, calibrate,
+    image_threshold, teach_one_picture,
+};
+use gathered::Gathered;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -24,8 +33,14 @@ pub struct EvaluationRequest<'a> {
     pub products: &'a [ProductData],
     /// The prompt of every product.
     pub prompt: Prompt<'a>,
+    /// Teach by so many good pictures, the prompt and then the first by name; by all when `None`.
+    pub pictures: Option<usize>,
     /// Whether plain nearest neighbours are evaluated beside the bundle.
     pub baseline: bool,
+    /// How many of the worst misses and false alarms of a product are kept as pictures.
+    pub examples: usize,
+    /// The clock, for the times of the report.
+    pub now: fn() -> LineTime,
 }
 
 /// What the evaluation is busy with.
@@ -63,7 +78,7 @@ pub enum EvaluationError {
 
 /// Evaluates a bundle: every product is taught from its `train/good`, then its `test` is
 /// inspected. The report's `engine`, `data` and `seconds` are left empty for the caller, who knows
-/// the names and has the clock.
+/// the names. Memory is bounded by one product: four bytes for each pixel of its test pictures.
 pub fn evaluate(
     teacher: &mut dyn Teacher,
     request: &EvaluationRequest<'_>,
@@ -76,100 +91,96 @@ pub fn evaluate(
     let mut baseline = Vec::new();
     for pictures in request.products {
         let mut here = |stage| progress(&pictures.name, stage);
-        products.push(one_product(teacher, request.prompt, pictures, &mut here)?);
+        let named = |source| EvaluationError::Product { product: pictures.name.clone(), source };
+        let started = (request.now)();
+        let teaching = Teaching::choose(teacher, request, pictures).map_err(named)?;
+        let taught = teaching.teach(teacher, &mut here).map_err(named)?;
+        let teach_seconds = (request.now)().since(started).as_secs_f64();
+        let mut product = inspect_all(teacher, request, pictures, &taught, &mut here)?;
+        product.teach_seconds = Some(teach_seconds);
+        products.push(product);
         if request.baseline {
-            let run = baseline::Run::new(teacher, pictures, &mut here);
-            baseline.push(run.evaluate()?);
+            let run = baseline::Run::new(teacher, pictures, &teaching.good_parts, &mut here);
+            baseline.push(run.evaluate(request.now)?);
         }
     }
     Ok(EvaluationReport::new(products, request.baseline.then_some(baseline)))
 }
 
-fn one_product(
+/// What a product is taught by.
+struct Teaching<'a> {
+    prompt: Prompt<'a>,
+    good_parts: Vec<PathBuf>,
+}
+
+impl<'a> Teaching<'a> {
+    fn choose(
+        teacher: &mut dyn Teacher,
+        request: &EvaluationRequest<'a>,
+        pictures: &ProductData,
+    ) -> Result<Self, TeachError> {
+        let mut good_parts = pictures.train_good.clone();
+        if let Some(count) = request.pictures {
+            if let Prompt::Auto = request.prompt {
+                let spread = Spread::of_pictures(teacher, &good_parts, None, &mut |_| ())?;
+                good_parts[..=spread.nearest()].rotate_right(1);
+            }
+            good_parts.truncate(count);
+        }
+        Ok(Self { prompt: request.prompt, good_parts })
+    }
+
+    fn teach(
+        &self,
+        teacher: &mut dyn Teacher,
+        progress: &mut dyn FnMut(EvaluationStage),
+    ) -> Result<Taught, TeachError> {
+        let share = FALSE_REJECT_SHARES[1];
+        if let (Prompt::Picture(picture), [_]) = (self.prompt, self.good_parts.as_slice()) {
+            return teach_one_picture(teacher, picture, None, share);
+        }
+        let request = CalibrationRequest {
+            prompt: self.prompt,
+            good_parts: &self.good_parts,
+            region_of_interest: None,
+            false_reject_share: share,
+        };
+        calibrate(teacher, &request, &mut |step| progress(EvaluationStage::Teach(step)))
+    }
+}
+
+fn inspect_all(
     teacher: &mut dyn Teacher,
-    prompt: Prompt<'_>,
+    request: &EvaluationRequest<'_>,
     pictures: &ProductData,
+    taught: &Taught,
     progress: &mut dyn FnMut(EvaluationStage),
 ) -> Result<ProductMetrics, EvaluationError> {
     let named = |source| EvaluationError::Product { product: pictures.name.clone(), source };
-    let request = CalibrationRequest {
-        prompt,
-        good_parts: &pictures.train_good,
-        region_of_interest: None,
-        false_reject_share: FALSE_REJECT_SHARES[1],
-    };
-    let mut teaching = |step| progress(EvaluationStage::Teach(step));
-    let taught = calibrate(teacher, &request, &mut teaching).map_err(named)?;
     teacher.set_product(&taught.tensors).map_err(|e| named(e.into()))?;
     let side = teacher.manifest().side;
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::new(request.examples);
     for (index, test) in pictures.test.iter().enumerate() {
         let picture = read_picture(&test.path).map_err(|e| named(e.into()))?;
+        let started = (request.now)();
         let resized = teacher.resize(&picture, None);
         let input = teacher.normalise(&resized);
         let inspection = teacher.inspect(&input).map_err(|e| named(e.into()))?;
-        gathered.add(test, inspection.score, inspection.anomaly_map, side)?;
+        gathered.took((request.now)().since(started));
+        gathered.add(test, inspection.score, inspection.anomaly_map, &resized, side)?;
         progress(EvaluationStage::Test(index + 1, pictures.test.len()));
     }
     let threshold = |share| match taught.held_back_scores.as_slice() {
         [] => taught.thresholds.image,
         scores => image_threshold(scores, share),
     };
-    Ok(gathered.metrics(&pictures.name, Some(&threshold)))
-}
-
-/// Scores and pixels of one product's test pictures.
-#[derive(Default)]
-struct Gathered {
-    scores: Vec<f32>,
-    defective: Vec<bool>,
-    pixels: Pixels,
-    without_mask: usize,
-}
-
-impl Gathered {
-    fn add(
-        &mut self,
-        test: &TestPicture,
-        score: f32,
-        map: &[f32],
-        side: usize,
-    ) -> Result<(), EvaluationError> {
-        if !score.is_finite() || map.iter().any(|value| !value.is_finite()) {
-            return Err(EvaluationError::NotFinite(test.path.clone()));
-        }
-        self.scores.push(score);
-        self.defective.push(test.defect.is_some());
-        match (&test.defect, &test.mask) {
-            (None, _) => self.pixels.add_good(map),
-            (Some(_), None) => self.without_mask += 1,
-            (Some(_), Some(path)) => {
-                let mask = read_mask(path, side)?;
-                self.pixels.add(map, &mask, side);
-            }
-        }
-        Ok(())
+    let mut product = gathered.metrics(&pictures.name, Some(&threshold));
+    product.taught_by = taught.good_pictures;
+    product.prompt = taught.prompt;
+    product.notes.extend(taught.notes.iter().cloned());
+    if let Some(details) = &mut product.details {
+        details.pixel_threshold = taught.thresholds.pixel;
+        details.held_back_scores.clone_from(&taught.held_back_scores);
     }
-
-    fn metrics(self, product: &str, threshold: Option<&dyn Fn(f64) -> f32>) -> ProductMetrics {
-        let images = ranking(&self.scores, &self.defective);
-        let escape_rate = threshold.map(|threshold| {
-            let rate = |share| escape_rate(&self.scores, &self.defective, threshold(share));
-            let named = |share: f64| Some((share.to_string(), rate(share)?));
-            FALSE_REJECT_SHARES.into_iter().filter_map(named).collect::<BTreeMap<_, _>>()
-        });
-        let defective = self.defective.iter().filter(|defective| **defective).count();
-        let good = self.scores.len() - defective;
-        let pixels = self.pixels.ranking();
-        let metrics = Metrics {
-            image_auroc: images.map(|images| images.auroc),
-            image_ap: images.map(|images| images.average_precision),
-            pixel_auroc: pixels.map(|pixels| pixels.auroc),
-            pixel_ap: pixels.map(|pixels| pixels.average_precision),
-            aupro: pixels.map(|pixels| pixels.aupro),
-            escape_rate: escape_rate.unwrap_or_default(),
-        };
-        let without_mask = self.without_mask;
-        ProductMetrics { product: product.into(), good, defective, without_mask, metrics }
-    }
+    Ok(product)
 }

@@ -1,5 +1,7 @@
 //! The report: JSON (stable names) and a table for people.
 
+use super::gathered::Details;
+use crate::product::PromptPlace;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +26,28 @@ pub struct Metrics {
     /// from held-back good parts of `train`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub escape_rate: BTreeMap<String, f64>,
+    /// Share of good test parts that are rejected at the same thresholds: what came of the share
+    /// asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub false_reject_rate: BTreeMap<String, f64>,
+}
+
+/// Times of single pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Milliseconds {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+impl Milliseconds {
+    /// Of many times; `None` without any.
+    pub(super) fn of(mut times: Vec<f64>) -> Option<Self> {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times.get((share * (times.len() as f64 - 1.0)).round() as usize);
+        Some(Self { p50: *at(0.5)?, p99: *at(0.99)? })
+    }
 }
 
 /// Metrics of one product.
@@ -37,9 +61,26 @@ pub struct ProductMetrics {
     pub defective: usize,
     /// Defective test pictures without a mask, left out of the pixel metrics.
     pub without_mask: usize,
+    /// Good pictures it was taught by.
+    pub taught_by: usize,
+    /// Where the prompt lies among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptPlace>,
+    /// Wall time of teaching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teach_seconds: Option<f64>,
+    /// From camera pixels to score, one picture after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspect_ms: Option<Milliseconds>,
     /// The metrics.
     #[serde(flatten)]
     pub metrics: Metrics,
+    /// What a person should know of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What the page shows.
+    #[serde(skip)]
+    pub details: Option<Details>,
 }
 
 /// Rows of the baseline.
@@ -92,17 +133,18 @@ fn mean(products: &[ProductMetrics]) -> Metrics {
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let shares = FALSE_REJECT_SHARES.map(|share| share.to_string());
-    let escapes = shares.into_iter().filter_map(|share| {
-        let rate = of(&|metrics| metrics.escape_rate.get(&share).copied())?;
-        Some((share, rate))
-    });
+    let rates = |rates: fn(&Metrics) -> &BTreeMap<String, f64>| -> BTreeMap<String, f64> {
+        let named = |share: &String| Some((share.clone(), of(&|m| rates(m).get(share).copied())?));
+        shares.iter().filter_map(named).collect()
+    };
     Metrics {
         image_auroc: of(&|m| m.image_auroc),
         image_ap: of(&|m| m.image_ap),
         pixel_auroc: of(&|m| m.pixel_auroc),
         pixel_ap: of(&|m| m.pixel_ap),
         aupro: of(&|m| m.aupro),
-        escape_rate: escapes.collect(),
+        escape_rate: rates(|metrics| &metrics.escape_rate),
+        false_reject_rate: rates(|metrics| &metrics.false_reject_rate),
     }
 }
 
@@ -120,6 +162,22 @@ impl fmt::Display for EvaluationReport {
         if let Some(baseline) = &self.baseline {
             writeln!(f, "nearest neighbours:")?;
             rows(f, width, &baseline.products, &baseline.mean)?;
+        }
+        for product in &self.products {
+            let name = &product.product;
+            if let (Some(place), true) = (product.prompt, product.taught_by > 1) {
+                writeln!(f, "prompt of {name}: {place}")?;
+            }
+            if let (Some(teach), Some(inspect)) = (product.teach_seconds, product.inspect_ms) {
+                let Milliseconds { p50, p99 } = inspect;
+                writeln!(
+                    f,
+                    "times of {name}: taught in {teach:.1} s, a picture {p50:.0} ms (p99 {p99:.0})"
+                )?;
+            }
+            for note in &product.notes {
+                writeln!(f, "note on {name}: {note}")?;
+            }
         }
         Ok(())
     }
@@ -140,7 +198,7 @@ fn rows(
 }
 
 fn row(f: &mut fmt::Formatter<'_>, metrics: &Metrics) -> fmt::Result {
-    let Metrics { image_auroc, image_ap, pixel_auroc, pixel_ap, aupro, escape_rate } = metrics;
+    let Metrics { image_auroc, image_ap, pixel_auroc, pixel_ap, aupro, escape_rate, .. } = metrics;
     for metric in [image_auroc, image_ap, pixel_auroc, pixel_ap, aupro] {
         match metric {
             Some(value) => write!(f, " {:>7.1}", value * 100.0)?,
@@ -168,7 +226,19 @@ mod tests {
             escape_rate: BTreeMap::from(escape_rate),
             ..Metrics::default()
         };
-        ProductMetrics { product: name.into(), good: 3, defective: 4, without_mask: 0, metrics }
+        ProductMetrics {
+            product: name.into(),
+            good: 3,
+            defective: 4,
+            without_mask: 0,
+            taught_by: 9,
+            prompt: None,
+            teach_seconds: None,
+            inspect_ms: None,
+            metrics,
+            notes: vec!["look".into()],
+            details: None,
+        }
     }
 
     #[test]
@@ -191,7 +261,8 @@ mod tests {
         let report = EvaluationReport::new(vec![product("a", Some(0.987))], None);
         let table = report.to_string();
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[4], "note on a: look");
         assert!(lines[1].ends_with("escapes at 0.1 % / 0.5 % / 1 %"), "{table}");
         assert!(lines[2].contains(" 98.7 ") && lines[2].contains(" 50.0"), "{table}");
         assert!(lines[2].ends_with("25.0 / 25.0 / 25.0"), "{table}");

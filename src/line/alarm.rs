@@ -79,6 +79,11 @@ impl AlarmSet {
         }
     }
 
+    /// Both sets together.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether it is in the set.
     pub const fn contains(self, alarm: Alarm) -> bool {
         self.0 & (1 << alarm.bit()) != 0

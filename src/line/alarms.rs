@@ -13,9 +13,13 @@ const EVENT_LASTS: Duration = Duration::from_secs(10);
 pub(super) struct Alarms {
     /// Those that stop the line.
     stopping: AlarmSet,
-    active: AlarmSet,
-    /// Causes that are there now.
-    causes: AlarmSet,
+    warnings: AlarmSet,
+    /// Stop alarms, until cleared.
+    latched: AlarmSet,
+    /// Causes that the line sees now.
+    seen: AlarmSet,
+    /// Causes that are watched outside and are there now.
+    told: AlarmSet,
     /// The alarm that stopped the line; `None` while nothing does.
     first_stop: Option<Alarm>,
     /// Per bit: when a warning raised by an event ends.
@@ -27,8 +31,16 @@ pub(super) struct Alarms {
 impl Alarms {
     pub fn new(stopping: AlarmSet) -> Self {
         let none = AlarmSet::default();
-        let ends = [None; Alarm::ALL.len()];
-        Self { stopping, active: none, causes: none, first_stop: None, ends, shown: none }
+        Self {
+            stopping,
+            warnings: none,
+            latched: none,
+            seen: none,
+            told: none,
+            first_stop: None,
+            ends: [None; Alarm::ALL.len()],
+            shown: none,
+        }
     }
 
     fn stops(&self, alarm: Alarm) -> bool {
@@ -40,27 +52,45 @@ impl Alarms {
         if self.stops(alarm) {
             self.latch(alarm);
         } else {
-            self.active.set(alarm, true);
-            self.ends[usize::from(alarm.bit())] = Some(now + EVENT_LASTS);
+            self.happened_harmlessly(alarm, now);
         }
     }
 
-    /// A lasting cause is there, or not.
+    /// Something happened once that warns, although its alarm stops the line.
+    pub fn happened_harmlessly(&mut self, alarm: Alarm, now: LineTime) {
+        self.warnings.set(alarm, true);
+        self.ends[usize::from(alarm.bit())] = Some(now + EVENT_LASTS);
+    }
+
+    /// A lasting cause that the line sees is there, or not.
     pub fn cause(&mut self, alarm: Alarm, present: bool) {
-        self.causes.set(alarm, present);
-        match (present, self.stops(alarm)) {
+        self.seen.set(alarm, present);
+        self.apply(alarm);
+    }
+
+    /// A lasting cause that is watched outside is there, or not.
+    pub fn told(&mut self, alarm: Alarm, present: bool) {
+        self.told.set(alarm, present);
+        self.apply(alarm);
+    }
+
+    fn is_caused(&self, alarm: Alarm) -> bool {
+        self.seen.contains(alarm) || self.told.contains(alarm)
+    }
+
+    fn apply(&mut self, alarm: Alarm) {
+        match (self.is_caused(alarm), self.stops(alarm)) {
             (true, true) => self.latch(alarm),
-            (true, false) => self.active.set(alarm, true),
             (false, true) => {}
-            (false, false) => {
+            (present, false) => {
                 let lasts = self.ends[usize::from(alarm.bit())].is_some();
-                self.active.set(alarm, lasts);
+                self.warnings.set(alarm, present || lasts);
             }
         }
     }
 
     fn latch(&mut self, alarm: Alarm) {
-        self.active.set(alarm, true);
+        self.latched.set(alarm, true);
         self.first_stop.get_or_insert(alarm);
     }
 
@@ -70,7 +100,8 @@ impl Alarms {
             let end = &mut self.ends[usize::from(alarm.bit())];
             if end.is_some_and(|end| end <= now) {
                 *end = None;
-                self.active.set(alarm, self.causes.contains(alarm));
+                let lasts = self.is_caused(alarm) && !self.stops(alarm);
+                self.warnings.set(alarm, lasts);
             }
         }
     }
@@ -90,39 +121,41 @@ impl Alarms {
         self.first_stop.is_some()
     }
 
+    /// This alarm stopped the line, first or not.
+    pub fn stopped_by(&self, alarm: Alarm) -> bool {
+        self.latched.contains(alarm)
+    }
+
     /// A warning is active.
     pub fn warns(&self) -> bool {
-        Alarm::ALL.iter().any(|alarm| self.active.contains(*alarm) && !self.stops(*alarm))
+        !self.warnings.is_empty()
     }
 
     pub fn active(&self) -> AlarmSet {
-        self.active
+        self.warnings.with(self.latched)
     }
 
     /// Whether no stop alarm's cause is there any more.
     pub fn clearable(&self) -> bool {
-        !Alarm::ALL.iter().any(|alarm| self.causes.contains(*alarm) && self.stops(*alarm))
+        !Alarm::ALL.iter().any(|alarm| self.is_caused(*alarm) && self.stops(*alarm))
     }
 
     /// Lets go of the stop alarms; the caller has asked [`Alarms::clearable`].
     pub fn clear(&mut self) {
         self.first_stop = None;
-        for &alarm in Alarm::ALL {
-            if self.stops(alarm) {
-                self.active.set(alarm, false);
-            }
-        }
+        self.latched = AlarmSet::default();
     }
 
     /// Tells what changed since the last call.
     pub fn tell(&mut self, out: &mut Vec<LineOutput>) {
+        let now_active = self.active();
         for &alarm in Alarm::ALL {
-            let active = self.active.contains(alarm);
+            let active = now_active.contains(alarm);
             if active != self.shown.contains(alarm) {
                 out.push(LineOutput::AlarmChanged { alarm, active });
             }
         }
-        self.shown = self.active;
+        self.shown = now_active;
     }
 }
 
@@ -163,5 +196,31 @@ mod tests {
         assert!(alarms.stopped() && alarms.active().contains(Alarm::MOfN) && alarms.clearable());
         alarms.clear();
         assert!(!alarms.stopped() && alarms.active().is_empty());
+    }
+
+    #[test]
+    fn a_cause_told_from_outside_stands_beside_one_the_line_sees() {
+        let mut alarms = Alarms::new(AlarmSet::default());
+        alarms.told(Alarm::Camera, true);
+        alarms.cause(Alarm::Camera, false);
+        assert!(alarms.warns());
+        alarms.cause(Alarm::Camera, true);
+        alarms.told(Alarm::Camera, false);
+        assert!(alarms.warns());
+        alarms.cause(Alarm::Camera, false);
+        assert!(!alarms.warns());
+    }
+
+    #[test]
+    fn a_stop_alarm_may_warn_where_the_contract_says_so() {
+        let mut alarms = Alarms::new(AlarmSet::always_stopping());
+        alarms.happened_harmlessly(Alarm::LateFire, at(0));
+        assert!(alarms.warns() && !alarms.stopped());
+        alarms.happened(Alarm::LateFire, at(1));
+        assert!(alarms.stopped());
+        alarms.clear();
+        assert!(alarms.active().contains(Alarm::LateFire), "the warning has its own end");
+        alarms.expire(at(10));
+        assert!(alarms.active().is_empty());
     }
 }

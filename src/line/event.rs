@@ -1,6 +1,8 @@
 //! What goes into the line and what comes out of it.
 
-use crate::part::{Command, LineTime, PartAnnouncement, PartResult, Verdict};
+use crate::part::{
+    Command, Duration, LineTime, PartAnnouncement, PartResult, SequenceNumber, Verdict,
+};
 
 /// Where a trigger came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +51,23 @@ pub enum LineEvent {
     },
     /// The encoder's net count.
     Encoder {
-        /// Counts since start, never wrapped.
+        /// Counts, never wrapped.
         count: i64,
-        /// When it was read.
+        /// The edge's kernel time stamp. Triggers told later may be stamped earlier: they are
+        /// placed by what was told of the encoder, up to half a second back.
         time: LineTime,
     },
     /// The way says what it knows about a part; also "nothing known" with its reason.
     Verdict {
         /// The verdict.
         verdict: Verdict,
+        /// When the way had it.
+        time: LineTime,
+    },
+    /// The frame of an armed part has been captured and found.
+    Captured {
+        /// The part.
+        sequence: SequenceNumber,
         /// When the way had it.
         time: LineTime,
     },
@@ -75,6 +85,15 @@ pub enum LineEvent {
         /// When.
         time: LineTime,
     },
+    /// How long verdicts take, measured from trigger to verdict: told after the self-test and
+    /// again whenever it changes. What does not fit keeps the line in Starting; later it warns
+    /// (THERMAL).
+    VerdictTime {
+        /// 99.9th percentile.
+        p999: Duration,
+        /// When.
+        time: LineTime,
+    },
     /// A product change has ended: the product now active, or 0 and why.
     ProductChanged {
         /// The product now active; 0 none.
@@ -84,9 +103,10 @@ pub enum LineEvent {
         /// When.
         time: LineTime,
     },
-    /// An output line could not be written, or edge events were lost.
+    /// Something happened once that is noticed outside: an output line could not be written, edge
+    /// events or results were lost.
     WireFault {
-        /// The alarm it raises (ACTUATOR, ENCODER).
+        /// The alarm it raises (ACTUATOR, ENCODER, TRACKING_LOST, RESULTS_OVERRUN).
         alarm: super::Alarm,
         /// When.
         time: LineTime,

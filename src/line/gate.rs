@@ -2,10 +2,19 @@
 //!
 //! To its rejecting level it goes at once. Away from it only when the valve had its time and no
 //! armed part can want it back too soon. Where windows overlap, reject wins (R4).
+//!
+//! Where the belt goes back over ground it has covered, the gate does there what it did before,
+//! and rejects where a window now asks for it: re-crossing rejects the same parts.
 
-use super::schedule::Schedule;
-use super::settings::Wiring;
+use super::schedule::{Rejected, Schedule};
+use super::settings::{LineSettings, Wiring};
+use super::tracker::{Place, Tracker, way_of};
+use super::travel::{EncoderTravel, Travel};
 use crate::part::{Duration, LineTime};
+use std::collections::VecDeque;
+
+/// Edges remembered: twice the parts that can be followed, and those of faults and purges.
+const EDGES: usize = 1024;
 
 /// What the state of the line makes of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,24 +25,93 @@ pub(super) enum GateRule {
     Release,
     /// As the windows say.
     Windows,
+    /// The window of every part, passed or not (Fault, part by part).
+    EveryWindow,
+}
+
+impl GateRule {
+    fn rejected(self) -> Rejected {
+        if self == Self::EveryWindow { Rejected::All } else { Rejected::Armed }
+    }
+}
+
+/// Where and when the gate is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub now: LineTime,
+    /// When a wire is really written.
+    pub real: LineTime,
+    pub here: Place,
+    /// The belt went back and has been here before.
+    pub behind: bool,
+}
+
+impl Moment {
+    pub fn new(tracker: &Tracker, now: LineTime, clock: LineTime) -> Self {
+        let (here, behind) = (tracker.here(now), tracker.is_behind());
+        Self { now, real: clock.max(now), here, behind }
+    }
+}
+
+/// What became of the merged reject window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merged {
+    Unchanged,
+    /// It has begun to fire.
+    Fired,
+    /// It is over.
+    Closed,
 }
 
 /// The gate's level and since when it has it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Gate {
     wiring: Wiring,
     pulse: Duration,
     min_gap: Duration,
+    /// `pulse` and `min_gap` as ways.
+    pulse_way: i64,
+    gap_way: i64,
+    /// Turns times into ways at the largest speed; `None` in delay mode.
+    way: Option<EncoderTravel>,
     rejects: bool,
     since: LineTime,
+    /// Where it last went to its rejecting level on new ground.
+    since_place: Place,
+    /// Since that edge an armed window was open.
+    rejected_part: bool,
     /// A merged reject window is open.
     window_open: bool,
+    /// Its edges on the ground covered, oldest first.
+    edges: VecDeque<(Place, bool)>,
 }
 
 impl Gate {
     /// A gate at its rejecting level, as the output request sets it.
-    pub fn new(wiring: Wiring, pulse: Duration, min_gap: Duration, now: LineTime) -> Self {
-        Self { wiring, pulse, min_gap, rejects: true, since: now, window_open: false }
+    pub fn new(settings: &LineSettings, now: LineTime) -> Self {
+        let (pulse, min_gap) = (settings.pulse, settings.min_gap);
+        let way = match settings.travel {
+            Travel::Delay { .. } => None,
+            Travel::Distance(way) => Some(way),
+        };
+        let as_way = |time| way.map_or_else(|| way_of(time), |way| way.counts_in(time));
+        let start = Place::of_count(i64::MIN);
+        let mut edges = VecDeque::with_capacity(EDGES);
+        edges.push_back((start, true));
+        Self {
+            wiring: settings.wiring,
+            pulse,
+            min_gap,
+            pulse_way: as_way(pulse),
+            gap_way: as_way(min_gap),
+            way,
+            rejects: true,
+            since: now,
+            since_place: start,
+            rejected_part: false,
+            window_open: false,
+            edges,
+        }
     }
 
     /// The gate is at its rejecting level.
@@ -46,82 +124,167 @@ impl Gate {
         self.rejects && self.since <= moment
     }
 
-    /// Sets the level for `now`; an edge is stamped `real`, when the wire is really written.
-    /// True when a merged reject window has begun to fire.
-    pub fn update(
-        &mut self,
-        rule: GateRule,
-        schedule: &Schedule,
-        now: LineTime,
-        real: LineTime,
-    ) -> bool {
-        let rejects = match (rule, self.wiring) {
-            (GateRule::Reject, _) => true,
-            (GateRule::Release, _) => false,
-            (GateRule::Windows, Wiring::EnergiseToReject) => self.must_reject(schedule, now),
-            (GateRule::Windows, Wiring::EnergiseToPass) => !self.may_pass(schedule, now, real),
+    /// The gate went to its rejecting level after `moment` only.
+    pub fn rejects_only_after(&self, moment: LineTime) -> bool {
+        self.rejects && self.since > moment
+    }
+
+    /// A merged reject window is open.
+    pub fn window_is_open(&self) -> bool {
+        self.window_open
+    }
+
+    /// How far windows reach beyond their ends, by merging.
+    pub fn reach(&self) -> i64 {
+        self.gap_way
+    }
+
+    /// Sets the level; an edge is stamped `at.real`, when the wire is really written.
+    pub fn update(&mut self, rule: GateRule, schedule: &Schedule, at: Moment) -> Merged {
+        let rejected = rule.rejected();
+        let covered = schedule.rejects(rejected, at.here);
+        let rejects = match rule {
+            GateRule::Reject => true,
+            GateRule::Release => false,
+            _ if at.behind => covered || self.rejected_before(at.here) || self.holds_still(at),
+            _ if self.wiring == Wiring::EnergiseToReject => {
+                let merges = self.reject_within(rejected, schedule, at.here);
+                covered || self.holds_still(at) || (self.rejected_last() && merges)
+            }
+            _ => covered || !self.may_pass(schedule, at),
         };
         if rejects != self.rejects {
-            self.rejects = rejects;
-            self.since = real;
+            (self.rejects, self.since, self.rejected_part) = (rejects, at.real, false);
         }
-        let joined = self.window_open && self.rejects && self.reject_within(schedule, now);
-        let window_open = schedule.rejects(now) || joined;
-        let fired = window_open && !self.window_open && rule == GateRule::Windows;
-        self.window_open = window_open;
-        fired
+        self.rejected_part |= covered && rejects;
+        if at.behind {
+            return Merged::Unchanged;
+        }
+        self.note_edge(at.here);
+        let joined =
+            self.window_open && self.rejects && self.reject_within(rejected, schedule, at.here);
+        let window_open = covered || joined;
+        let was_open = std::mem::replace(&mut self.window_open, window_open);
+        match (was_open, window_open) {
+            (false, true) if rule == GateRule::Windows => Merged::Fired,
+            (true, false) => Merged::Closed,
+            _ => Merged::Unchanged,
+        }
     }
 
     /// The next moment at which a hold ends.
     pub fn due(&self) -> LineTime {
         match self.wiring {
-            Wiring::EnergiseToReject => self.since + self.pulse,
-            Wiring::EnergiseToPass => self.since + self.min_gap,
+            Wiring::EnergiseToPass if self.way.is_none() => self.since + self.min_gap,
+            _ => self.since + self.pulse,
         }
     }
 
-    /// An armed part opens so soon that windows merge.
-    fn reject_within(&self, schedule: &Schedule, now: LineTime) -> bool {
-        schedule.next_reject(now).is_some_and(|open| open < now + self.min_gap)
+    /// Lets go of edges on ground before `behind`.
+    pub fn retire(&mut self, behind: Place) {
+        while self.edges.get(1).is_some_and(|edge| edge.0 <= behind) {
+            self.edges.pop_front();
+        }
     }
 
-    /// Energise to reject: a window, or one that has begun and may not end yet.
-    fn must_reject(&self, schedule: &Schedule, now: LineTime) -> bool {
-        let held = now < self.since + self.pulse || self.reject_within(schedule, now);
-        schedule.rejects(now) || (self.rejects && held)
+    /// The ground covered before this moment is no longer known.
+    pub fn forget(&mut self) {
+        self.edges.clear();
+        self.edges.push_back((Place::of_count(i64::MIN), true));
+    }
+
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.edges.capacity()
+    }
+
+    /// Remembers the level from `here` on, on new ground.
+    fn note_edge(&mut self, here: Place) {
+        let last = self.rejected_last();
+        if self.rejects == last {
+            return;
+        }
+        if self.rejects {
+            self.since_place = here;
+        }
+        if self.way.is_none() {
+            // Nobody comes back to a moment: only the last level is of use.
+            self.edges.clear();
+        } else if self.edges.back().is_some_and(|edge| edge.0 == here) {
+            self.edges.pop_back();
+        }
+        if self.edges.len() == EDGES {
+            self.edges.pop_front();
+        }
+        self.edges.push_back((here, self.rejects));
+    }
+
+    /// The level where the belt was furthest.
+    fn rejected_last(&self) -> bool {
+        self.edges.back().is_none_or(|edge| edge.1)
+    }
+
+    /// The level when the belt was at `here` before; what is forgotten was rejected.
+    fn rejected_before(&self, here: Place) -> bool {
+        let after = self.edges.partition_point(|edge| edge.0 <= here);
+        after.checked_sub(1).and_then(|last| self.edges.get(last)).is_none_or(|edge| edge.1)
+    }
+
+    /// A reject that has begun lasts at least as long as the valve needs.
+    fn holds_still(&self, at: Moment) -> bool {
+        let valve = self.wiring == Wiring::EnergiseToReject || self.rejected_part;
+        self.rejects && valve && at.now < self.since + self.pulse
+    }
+
+    /// A window to be rejected opens so soon that windows merge.
+    fn reject_within(&self, rejected: Rejected, schedule: &Schedule, here: Place) -> bool {
+        let next = schedule.earliest_reject(rejected, here);
+        next.is_some_and(|open| open.beyond(here) < self.gap_way)
     }
 
     /// Energise to pass: a passed part's window, no armed one, and a pulse long enough.
-    fn may_pass(&self, schedule: &Schedule, now: LineTime, real: LineTime) -> bool {
-        if schedule.rejects(now) {
-            return false;
+    fn may_pass(&self, schedule: &Schedule, at: Moment) -> bool {
+        if !self.rejected_last() {
+            let cut = schedule.next_reject(Rejected::Armed, at.here);
+            return self.pass_reaches(schedule, at.here, cut, 1);
         }
-        if !self.rejects {
-            return self.passes_until(schedule, now) > now;
-        }
-        schedule.passes(now)
-            && now >= self.since + self.min_gap
-            && self.passes_until(schedule, now) >= real.max(now) + self.pulse
+        let rested = if self.way.is_some() {
+            at.here.beyond(self.since_place) >= self.gap_way && !self.holds_still(at)
+        } else {
+            at.now >= self.since + self.min_gap
+        };
+        let late = at.real.since(at.now);
+        let late = self.way.map_or_else(|| way_of(late), |way| way.counts_in(late));
+        let wanted = self.pulse_way.saturating_add(late).max(1);
+        let cut = schedule.earliest_reject(Rejected::Armed, at.here);
+        schedule.passes(at.here) && rested && self.pass_reaches(schedule, at.here, cut, wanted)
     }
 
-    /// How long an open gate would stay open: windows of passed parts, those closer than
-    /// `min_gap` joined unless an armed one opens before, cut at the first armed one.
-    fn passes_until(&self, schedule: &Schedule, now: LineTime) -> LineTime {
-        let cut = schedule.next_reject(now).unwrap_or(LineTime::from_nanos(u64::MAX));
-        let mut end = now;
-        loop {
+    /// Whether an open gate would stay open for `wanted`: windows of passed parts, those closer
+    /// than `min_gap` joined unless an armed one opens before, cut where the first armed one opens.
+    fn pass_reaches(
+        &self,
+        schedule: &Schedule,
+        here: Place,
+        cut: Option<Place>,
+        wanted: i64,
+    ) -> bool {
+        let cut = cut.unwrap_or(Place::END);
+        let mut end = here;
+        while end < cut && end.beyond(here) < wanted {
             let further = schedule
                 .iter()
                 .filter(|entry| !entry.is_armed())
                 .map(|entry| entry.window)
-                .filter(|w| w.close > end && (w.open <= end || w.open < end + self.min_gap))
+                .filter(|w| w.close > end && w.open < end.ahead(self.gap_way.max(1)))
                 .filter(|w| w.open <= cut)
                 .map(|w| w.close)
                 .max();
             match further {
-                Some(close) if end < cut => end = close,
-                _ => return end.min(cut),
+                Some(close) => end = close,
+                None => break,
             }
         }
+        end.min(cut).beyond(here) >= wanted
     }
 }

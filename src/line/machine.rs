@@ -3,19 +3,22 @@
 //! One rule of time: everything happens in order of its stamp. An event stamped before what is
 //! already done happens now, with its own stamp as the part's; what was decided stays decided.
 
+mod belt;
 mod flow;
 mod requests;
 mod state;
 mod view;
 
 use super::alarms::Alarms;
-use super::gate::{Gate, GateRule};
+use super::confirm::Confirm;
+use super::gate::{Gate, GateRule, Moment};
 use super::history::History;
 use super::plc::Plc;
 use super::purge::Purge;
 use super::schedule::Schedule;
 use super::settings::LineSettings;
-use super::tracker::Tracker;
+use super::tracker::{Place, Tracker};
+use super::travel::Travel;
 use super::{Alarm, Counters, LineEvent, LineOutput, LineState, OutputLevels, TriggerSource};
 use crate::part::{Duration, LineTime, SequenceNumber};
 use requests::ProductChange;
@@ -47,6 +50,7 @@ pub struct Line {
     tracker: Tracker,
     gate: Gate,
     purge: Purge,
+    confirm: Confirm,
     alarms: Alarms,
     history: History,
     plc: Plc,
@@ -56,7 +60,11 @@ pub struct Line {
     /// Left Starting for the first time.
     started: bool,
     way_ready: bool,
+    /// Whether verdicts come in time, as last measured; `None` before.
+    verdicts_fit: Option<bool>,
     air_ok: Option<bool>,
+    /// The coupler's watchdog was verified (only where that is awaited).
+    actuator_known: bool,
     stopping: Option<Drain>,
     stopped: bool,
     last_triggered: Option<SequenceNumber>,
@@ -65,6 +73,7 @@ pub struct Line {
     force_next: bool,
     tag: u32,
     missed: bool,
+    clears: u16,
     command_result: u16,
     /// Stamp of the last command or Modbus trigger handled.
     last_command: LineTime,
@@ -93,8 +102,9 @@ impl Line {
             clock: now,
             schedule: Schedule::new(),
             tracker: Tracker::new(&settings),
-            gate: Gate::new(settings.wiring, settings.pulse, settings.min_gap, now),
-            purge: Purge::begin(settings.run_signal, settings.transit(), now),
+            gate: Gate::new(&settings, now),
+            purge: Purge::begin(&settings, now, Place::of_count(0)),
+            confirm: Confirm::new(),
             alarms: Alarms::new(settings.stop_alarms),
             history: History::new(settings.alarm_limits),
             plc: Plc::new(settings.plc_timeout),
@@ -103,7 +113,9 @@ impl Line {
             state: LineState::Starting,
             started: false,
             way_ready: false,
+            verdicts_fit: None,
             air_ok: None,
+            actuator_known: !settings.actuator_awaited,
             stopping: None,
             stopped: false,
             last_triggered: None,
@@ -111,6 +123,7 @@ impl Line {
             force_next: false,
             tag: 0,
             missed: false,
+            clears: 0,
             command_result: 0,
             last_command: LineTime::ZERO,
             running_until: now,
@@ -122,7 +135,8 @@ impl Line {
             shown: None,
             settings,
         };
-        line.purge.follow(line.tracker.belt_runs(&line.plc), now);
+        line.tracker.follow(&line.plc, now);
+        line.begin_purge();
         line
     }
 
@@ -158,16 +172,19 @@ impl Line {
         if self.stopped {
             return;
         }
+        self.tracker.follow(&self.plc, self.now);
         match event {
             LineEvent::Trigger { time, source } => {
                 if source == TriggerSource::Modbus {
                     self.last_command = time;
+                    self.command_result = 0;
                 }
                 self.trigger(time, source, out);
             }
             LineEvent::Input { input, level, .. } => self.input(input, level),
-            LineEvent::Encoder { count, .. } => self.tracker.encoder_count = count,
+            LineEvent::Encoder { count, time } => self.encoder(count, time),
             LineEvent::Verdict { verdict, .. } => self.verdict(&verdict, out),
+            LineEvent::Captured { sequence, .. } => self.captured(sequence),
             LineEvent::Command { command, time } => {
                 self.last_command = time;
                 self.command(command, time, out);
@@ -177,7 +194,13 @@ impl Line {
                 self.product_changed(product, result);
             }
             LineEvent::WireFault { alarm, .. } => self.alarms.happened(alarm, self.now),
-            LineEvent::Cause { alarm, present, .. } => self.alarms.cause(alarm, present),
+            LineEvent::Cause { alarm, present, .. } => {
+                self.actuator_known |= alarm == Alarm::Actuator && !present;
+                self.alarms.told(alarm, present);
+            }
+            LineEvent::VerdictTime { p999, .. } => {
+                self.verdicts_fit = Some(self.settings.verdicts_fit(p999));
+            }
             LineEvent::Stop { .. } => self.stop(),
         }
         self.settle(out);
@@ -203,13 +226,18 @@ impl Line {
             self.plc.due(),
             self.reset_due,
             self.stopping.map(|drain| drain.until),
+            self.tracker.encoder.due(),
+            self.confirm.due_motion().and_then(|motion| self.tracker.motion_due(motion)),
+            self.confirm.stuck_due(),
         ];
         optional.into_iter().flatten().for_each(&mut consider);
         for entry in self.schedule.iter() {
-            consider(entry.window.open);
-            consider(entry.window.close);
+            let window = &entry.window;
+            let places = [window.open, window.close].map(|place| self.tracker.due(place));
+            places.into_iter().flatten().for_each(&mut consider);
             if entry.is_pending() {
-                consider(entry.window.deadline);
+                consider(window.latest);
+                self.tracker.due(window.deadline).into_iter().for_each(&mut consider);
             }
             if let (true, Some(strobe)) = (entry.announced, self.settings.strobe) {
                 let flash = entry.result.triggered + strobe.offset;
@@ -226,10 +254,9 @@ impl Line {
             return;
         }
         if self.gate.rejects() {
+            let (from, to) = (self.tracker.here(self.now), self.tracker.here(moment));
             for entry in self.schedule.iter_mut() {
-                if entry.window.open < moment && entry.window.close > self.now {
-                    entry.met_reject = true;
-                }
+                entry.met_reject |= entry.window.meets(from, to);
             }
         }
         self.now = moment;
@@ -241,7 +268,9 @@ impl Line {
         self.decide_overdue();
         self.publish(out);
         self.watch_belt();
+        self.watch_encoder();
         self.watch_windows();
+        self.watch_chute();
         self.load_product(out);
         self.alarms.tell(out);
         self.change_state(out);
@@ -261,6 +290,9 @@ impl Line {
         self.alarms.expire(now);
         self.alarms.cause(Alarm::PlcLost, self.plc.went_silent());
         self.alarms.cause(Alarm::AirLost, self.air_ok == Some(false));
+        let slow = self.started && self.verdicts_fit == Some(false);
+        self.alarms.cause(Alarm::Thermal, slow);
+        self.tracker.follow(&self.plc, now);
         self.purge.follow(self.tracker.belt_runs(&self.plc), now);
         if self.reset_due.is_some_and(|due| due <= now) {
             self.reset_due = None;
@@ -276,45 +308,20 @@ impl Line {
         }
     }
 
-    /// Delay mode: a belt that stands with an armed part on it has lost that part. In Fault it
-    /// does not matter: every part falls under the purge that follows.
-    fn watch_belt(&mut self) {
-        if self.alarms.stopped() || self.tracker.belt_runs(&self.plc) {
-            return;
-        }
-        if self.schedule.armed() > 0 || self.tracker.doubts_last_reject(self.now) {
-            self.alarms.happened(Alarm::TrackingLost, self.now);
-        }
-    }
-
-    /// LATE_FIRE: an armed window has opened and the wire follows later than the jitter allows.
-    fn watch_windows(&mut self) {
-        let (now, real, jitter) = (self.now, self.clock, self.settings.jitter);
-        let acts = self.state != LineState::Inhibited;
-        let mut late = false;
-        for entry in self.schedule.iter_mut().filter(|entry| !entry.opened) {
-            let open = entry.window.open;
-            if open <= now {
-                entry.opened = true;
-                let in_time = self.gate.has_rejected_since(open + jitter) || real <= open + jitter;
-                late |= entry.is_armed() && acts && !in_time;
-            }
-        }
-        if late {
-            self.alarms.happened(Alarm::LateFire, now);
-        }
-    }
-
     fn set_gate(&mut self) {
         let rule = self.gate_rule();
-        if self.gate.update(rule, &self.schedule, self.now, self.clock.max(self.now)) {
-            self.counters.rejects_fired = self.counters.rejects_fired.wrapping_add(1);
-        }
+        let at = Moment::new(&self.tracker, self.now, self.clock);
+        let merged = self.gate.update(rule, &self.schedule, at);
+        self.await_confirmation(merged, rule);
     }
 
     fn gate_rule(&self) -> GateRule {
         match self.state {
-            LineState::Starting | LineState::Fault => GateRule::Reject,
+            LineState::Starting => GateRule::Reject,
+            LineState::Fault if self.rejects_per_part() && !self.purge.is_active() => {
+                GateRule::EveryWindow
+            }
+            LineState::Fault => GateRule::Reject,
             LineState::Inhibited => GateRule::Release,
             LineState::Stopping if self.stopped || self.stops_at_once() => GateRule::Reject,
             _ if self.purge.is_active() => GateRule::Reject,
@@ -323,17 +330,38 @@ impl Line {
     }
 
     fn close_windows(&mut self) {
+        let here = self.tracker.here(self.now);
+        let mut skipped = false;
         for entry in self.schedule.iter_mut().filter(|entry| !entry.closed) {
-            if entry.window.close <= self.now {
+            if entry.window.close <= here {
                 entry.closed = true;
                 if entry.is_armed() {
+                    let closed = self.tracker.beyond_since(entry.window.close);
+                    // Counts handled late: the wire followed when the part was by already.
+                    skipped |= entry.late && self.gate.rejects_only_after(closed);
                     self.tracker.reject_closed(entry.window.close);
                 } else if entry.met_reject {
                     self.counters.collateral = self.counters.collateral.wrapping_add(1);
                 }
             }
         }
-        self.schedule.retire();
+        if skipped {
+            self.alarms.happened(Alarm::LateFire, self.now);
+        }
+        let behind = self.behind_recall();
+        self.schedule.retire(behind);
+        self.gate.retire(behind);
+    }
+
+    /// The belt does not come back behind this place with its parts still known.
+    fn behind_recall(&self) -> Place {
+        match self.settings.travel {
+            Travel::Delay { .. } => Place::END,
+            Travel::Distance(way) => {
+                let recall = i64::from(way.reverse_max_counts).saturating_add(self.gate.reach());
+                self.tracker.furthest(self.now).ahead(-recall)
+            }
+        }
     }
 }
 
@@ -343,8 +371,10 @@ fn time_of(event: &LineEvent) -> LineTime {
         | LineEvent::Input { time, .. }
         | LineEvent::Encoder { time, .. }
         | LineEvent::Verdict { time, .. }
+        | LineEvent::Captured { time, .. }
         | LineEvent::Command { time, .. }
         | LineEvent::WayReady { time, .. }
+        | LineEvent::VerdictTime { time, .. }
         | LineEvent::ProductChanged { time, .. }
         | LineEvent::WireFault { time, .. }
         | LineEvent::Cause { time, .. }

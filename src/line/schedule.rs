@@ -2,8 +2,8 @@
 //! is published. Bounded and allocated once.
 
 use super::settings::SCHEDULE_CAPACITY;
-use super::tracker::Window;
-use crate::part::{Decision, LineTime, PartResult, SequenceNumber};
+use super::tracker::{Place, Window};
+use crate::part::{Decision, PartResult, SequenceNumber};
 use std::collections::VecDeque;
 
 /// A part between trigger and ejector. It is rejected unless its decision is a pass.
@@ -15,6 +15,8 @@ pub(super) struct Entry {
     pub window: Window,
     /// The way was asked to inspect it.
     pub announced: bool,
+    /// The way has its frame.
+    pub captured: bool,
     /// The way has answered.
     pub answered: bool,
     /// Triggered with `ready` = 1: it counts for the alarms.
@@ -23,6 +25,8 @@ pub(super) struct Entry {
     pub published: bool,
     /// Its window was seen opening.
     pub opened: bool,
+    /// Its reject came later than the jitter allows.
+    pub late: bool,
     /// Its window is over.
     pub closed: bool,
     /// The gate rejected at some moment of its window.
@@ -36,10 +40,12 @@ impl Entry {
             result,
             window,
             announced: false,
+            captured: false,
             answered: false,
             ready_at_trigger,
             published: false,
             opened: false,
+            late: false,
             closed: false,
             met_reject: false,
         }
@@ -111,14 +117,23 @@ impl Schedule {
         self.iter().filter(|entry| entry.announced && entry.is_pending()).count()
     }
 
+    /// A part the way works on waits for its frame.
+    pub fn awaits_frame(&self) -> bool {
+        let mut parts = self.iter();
+        parts.any(|entry| {
+            entry.announced && entry.is_pending() && !entry.captured && !entry.answered
+        })
+    }
+
     /// Armed rejects whose window is not over.
     pub fn armed(&self) -> usize {
         self.iter().filter(|entry| entry.is_armed() && !entry.closed).count()
     }
 
-    /// Lets go of the oldest parts that are published and whose window is over.
-    pub fn retire(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.published && entry.closed) {
+    /// Lets go of the oldest parts that are published and whose window closed before `behind`.
+    pub fn retire(&mut self, behind: Place) {
+        let done = |entry: &Entry| entry.published && entry.closed && entry.window.close < behind;
+        while self.entries.front().is_some_and(done) {
             self.entries.pop_front();
         }
     }
@@ -127,19 +142,46 @@ impl Schedule {
         self.entries.clear();
     }
 
-    /// An armed part's window covers `now`.
-    pub fn rejects(&self, now: LineTime) -> bool {
-        self.iter().any(|entry| entry.is_armed() && entry.window.covers(now))
+    /// A window to be rejected covers `here`.
+    pub fn rejects(&self, rejected: Rejected, here: Place) -> bool {
+        self.iter().any(|entry| entry.window.covers(here) && rejected.includes(entry))
     }
 
-    /// A passed part's window covers `now`.
-    pub fn passes(&self, now: LineTime) -> bool {
-        self.iter().any(|entry| !entry.is_armed() && entry.window.covers(now))
+    /// A passed part's window covers `here`.
+    pub fn passes(&self, here: Place) -> bool {
+        self.iter().any(|entry| !entry.is_armed() && entry.window.covers(here))
     }
 
-    /// The first armed window that opens after `now`.
-    pub fn next_reject(&self, now: LineTime) -> Option<LineTime> {
-        let armed = self.iter().filter(|entry| entry.is_armed());
-        armed.map(|entry| entry.window.open).filter(|open| *open > now).min()
+    /// The first window to be rejected that opens after `here`.
+    pub fn next_reject(&self, rejected: Rejected, here: Place) -> Option<Place> {
+        let rejected = self.iter().filter(|entry| rejected.includes(entry));
+        rejected.map(|entry| entry.window.open).filter(|open| *open > here).min()
+    }
+
+    /// Where such a window can open at the earliest, were the belt to speed up; not before `here`.
+    pub fn earliest_reject(&self, rejected: Rejected, here: Place) -> Option<Place> {
+        let ahead = self.iter().filter(|entry| entry.window.open > here);
+        let rejected = ahead.filter(|entry| rejected.includes(entry));
+        rejected.map(|entry| entry.window.earliest.max(here)).min()
+    }
+
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+}
+
+/// Whose windows are to be rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rejected {
+    /// Parts that have not passed.
+    Armed,
+    /// Every part (Fault, with a gate that rejects part by part).
+    All,
+}
+
+impl Rejected {
+    fn includes(self, entry: &Entry) -> bool {
+        self == Self::All || entry.is_armed()
     }
 }

@@ -1,5 +1,6 @@
 //! What the line must know about the belt, the valve and the PLC, and whether it can work at all.
 
+use super::travel::{EncoderTravel, Travel, ms};
 use super::{Alarm, AlarmSet};
 use crate::part::Duration;
 
@@ -8,7 +9,11 @@ pub const SCHEDULE_CAPACITY: usize = 256;
 /// Longest window the alarms 1, 2 and 17 can look back on, in parts.
 pub const HISTORY_PARTS: u32 = 128;
 /// No duration of the settings may be longer: beyond it is a slip of the pen.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
+/// Longest drain after SIGTERM (line-io 1.5).
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// A PLC may change its heartbeat as slowly as this (line-io 1.4, a = 201).
+const SLOWEST_HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// What an energised gate does to a part (line-io 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,16 @@ pub enum RunSignal {
     RunLine,
     /// The PLC's BELT_RUN; 0 while the PLC is lost.
     BeltRun,
+}
+
+/// What the gate does in Fault (line-io 1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultGate {
+    /// It rejects all the time.
+    Reject,
+    /// It rejects the window of every part, passed or not, while trigger and encoder can be
+    /// trusted: for a valve that is not rated for continuous duty.
+    PerPart,
 }
 
 /// Flash for the camera, where the camera has no output of its own.
@@ -80,8 +95,8 @@ impl Default for AlarmLimits {
 pub struct LineSettings {
     /// Which line is the gate, and its rejecting level.
     pub wiring: Wiring,
-    /// From the trigger until the part is before the ejector, at the fixed speed of the belt.
-    pub delay: Duration,
+    /// How a part is followed to the ejector.
+    pub travel: Travel,
     /// Valve latency: gate edge to effect.
     pub actuation_time: Duration,
     /// How far a part or an edge may be off plan.
@@ -92,6 +107,8 @@ pub struct LineSettings {
     pub pulse: Duration,
     /// Shortest dip between two gate pulses.
     pub min_gap: Duration,
+    /// What the gate does in Fault.
+    pub fault_gate: FaultGate,
     /// A part pending for so long is a no-decision (200).
     pub decide_max: Duration,
     /// Wire edges closer to an accepted one are bounce.
@@ -104,12 +121,19 @@ pub struct LineSettings {
     pub run_signal: RunSignal,
     /// Input `air_ok` is wired: Ready waits for its first level to be 1.
     pub air_ok_wired: bool,
+    /// Input `confirm` is wired: every reject must be seen in the chute.
+    pub confirm_wired: bool,
+    /// The gate hangs on a coupler: Ready waits until its output watchdog is verified, which
+    /// `LineEvent::Cause { ACTUATOR, present: false }` says (line-io 1.4, client mode).
+    pub actuator_awaited: bool,
     /// Triggers over Modbus are parts.
     pub soft_trigger: bool,
     /// INHIBIT is obeyed.
     pub allow_inhibit: bool,
     /// The PLC's heartbeat is lost after so long without a change.
     pub plc_timeout: Duration,
+    /// After SIGTERM, parts under way are treated for this long at most.
+    pub drain: Duration,
     /// Parts the way can hold at once (engine queue + 1); for TRIGGER_READY only.
     pub inspections_max: u16,
     /// Limits of the alarms that judge the last parts.
@@ -125,8 +149,17 @@ pub struct LineSettings {
 }
 
 impl LineSettings {
-    /// The defaults of the contract around the two things only the site knows.
+    /// The defaults of the contract for a belt of fixed speed.
     pub fn with_delay(wiring: Wiring, delay: Duration) -> Self {
+        Self::with_travel(wiring, Travel::Delay { delay, part_spacing: None })
+    }
+
+    /// The defaults of the contract for a belt with an encoder.
+    pub fn with_distance(wiring: Wiring, way: EncoderTravel) -> Self {
+        Self::with_travel(wiring, Travel::Distance(way))
+    }
+
+    fn with_travel(wiring: Wiring, travel: Travel) -> Self {
         let mut stop_alarms = AlarmSet::default();
         for &alarm in Alarm::ALL {
             stop_alarms.set(alarm, alarm.stops_by_default());
@@ -134,21 +167,25 @@ impl LineSettings {
         let ms = Duration::from_millis;
         Self {
             wiring,
-            delay,
+            travel,
             actuation_time: ms(15),
             jitter: ms(2),
             guard: ms(5),
             pulse: ms(50),
             min_gap: ms(20),
+            fault_gate: FaultGate::Reject,
             decide_max: ms(1000),
             lockout: ms(5),
             min_part: ms(5),
             strobe: None,
             run_signal: RunSignal::AlwaysRuns,
             air_ok_wired: false,
+            confirm_wired: false,
+            actuator_awaited: false,
             soft_trigger: false,
             allow_inhibit: false,
             plc_timeout: ms(1000),
+            drain: LONGEST_DRAIN,
             inspections_max: 3,
             alarm_limits: AlarmLimits::default(),
             stop_alarms,
@@ -158,86 +195,107 @@ impl LineSettings {
         }
     }
 
-    /// From trigger to deadline: what camera, engine and judge may take together (D - t0).
-    pub fn decision_time(&self) -> Duration {
-        let ahead = self.actuation_time.saturating_add(self.jitter).saturating_add(self.guard);
-        self.delay.saturating_sub(ahead).min(self.decide_max)
-    }
-
-    /// How long an unknown part can be between trigger and ejector: the length of the purge (R6).
-    pub fn transit(&self) -> Duration {
-        let margins = self.jitter.saturating_mul(2);
-        let window = self.actuation_time.saturating_add(self.pulse).saturating_add(margins);
-        self.delay.saturating_add(window)
-    }
-
-    /// Whether verdicts that take `measured` (99.9th percentile) come in time; if not, the way
-    /// must not be called ready (line-io 1.3).
-    pub fn verdicts_fit(&self, measured: Duration) -> bool {
-        self.decision_time() >= measured.saturating_add(Duration::from_millis(5))
-    }
-
-    /// Everything that makes the geometry impossible, each with its remedy; empty when it is fine.
-    /// A line made of settings with problems never becomes Ready.
+    /// Everything that makes the geometry impossible, each with its arithmetic and its remedy;
+    /// empty when it is fine. A line made of settings with problems never becomes Ready.
     pub fn check(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut demand = |holds: bool, problem: &str| {
+        let mut demand = |holds: bool, problem: &dyn Fn() -> String| {
             if !holds {
-                problems.push(problem.to_owned());
+                problems.push(problem());
             }
         };
-        let named = [
-            self.delay,
-            self.actuation_time,
-            self.jitter,
-            self.guard,
-            self.pulse,
-            self.min_gap,
-            self.decide_max,
-            self.lockout,
-            self.min_part,
-            self.plc_timeout,
-        ];
-        demand(
-            named.iter().all(|d| *d <= LONGEST),
-            "a time is longer than an hour: check its unit",
-        );
-        demand(
-            !self.decision_time().is_zero(),
-            "no time to decide: delay must exceed actuation time + jitter + guard, \
-             and decide_max must not be 0; move the camera upstream or slow the belt",
-        );
-        demand(!self.pulse.is_zero(), "pulse is 0: the valve needs time to act");
-        demand(self.min_part >= self.lockout, "min_part must not be shorter than lockout");
-        demand(
-            self.plc_timeout > Duration::from_millis(500),
-            "plc_timeout must exceed 500 ms, the slowest heartbeat allowed",
-        );
-        demand(self.inspections_max > 0, "the way must hold at least one part");
-        if let Some(strobe) = self.strobe {
-            let end = strobe.offset.saturating_add(strobe.width);
-            demand(!strobe.width.is_zero(), "the strobe's width is 0");
-            demand(end <= self.decision_time(), "the strobe ends after the deadline");
-        }
+        self.check_travel(&mut demand);
+        self.check_times(&mut demand);
         self.check_alarms(&mut demand);
         problems
     }
 
-    fn check_alarms(&self, demand: &mut impl FnMut(bool, &str)) {
+    fn check_times(&self, demand: &mut impl FnMut(bool, &dyn Fn() -> String)) {
+        let named = [
+            ("actuation time", self.actuation_time),
+            ("jitter", self.jitter),
+            ("guard", self.guard),
+            ("pulse", self.pulse),
+            ("min_gap", self.min_gap),
+            ("decide_max", self.decide_max),
+            ("lockout", self.lockout),
+            ("min_part", self.min_part),
+            ("heartbeat time-out", self.plc_timeout),
+        ];
+        for (name, time) in named {
+            demand(time <= LONGEST, &|| {
+                format!("{name} is {} ms, more than an hour: check its unit", ms(time))
+            });
+        }
+        let (pulse, lockout, min_part) = (ms(self.pulse), ms(self.lockout), ms(self.min_part));
+        demand(!self.decide_max.is_zero(), &|| {
+            "decide_max is 0 ms: no part could be decided; write at least 1 ms".into()
+        });
+        demand(!self.pulse.is_zero(), &|| {
+            format!("pulse is {pulse} ms: the valve needs time to act; write at least 1 ms")
+        });
+        demand(self.min_part >= self.lockout, &|| {
+            format!(
+                "min_part {min_part} ms is shorter than lockout {lockout} ms: such parts are taken \
+                 for bounce; raise min_part or lower lockout"
+            )
+        });
+        demand(self.plc_timeout > SLOWEST_HEARTBEAT, &|| {
+            format!(
+                "the heartbeat's time-out is {} ms, but a heartbeat may come every {} ms; raise it",
+                ms(self.plc_timeout),
+                ms(SLOWEST_HEARTBEAT)
+            )
+        });
+        demand(self.drain <= LONGEST_DRAIN, &|| {
+            let (drain, longest) = (ms(self.drain), ms(LONGEST_DRAIN));
+            format!("drain is {drain} ms, but a stop may take {longest} ms at most; lower it")
+        });
+        demand(self.inspections_max > 0, &|| {
+            "the way holds 0 parts at once: it must hold at least one".into()
+        });
+        let per_part = self.fault_gate == FaultGate::PerPart;
+        demand(!per_part || self.wiring == Wiring::EnergiseToReject, &|| {
+            "fault_gate per part needs a gate that is energised to reject; with energise to pass, \
+             rejecting is the gate at rest"
+                .into()
+        });
+        if let Some(strobe) = self.strobe {
+            let end = strobe.offset.saturating_add(strobe.width);
+            let limit = self.decision_time();
+            demand(!strobe.width.is_zero(), &|| {
+                "the strobe's width is 0 ms: write how long it flashes".into()
+            });
+            demand(end <= limit, &|| {
+                format!(
+                    "the strobe ends {} + {} = {} ms after the trigger, but the deadline is after \
+                     {} ms: no picture could be judged in time",
+                    ms(strobe.offset),
+                    ms(strobe.width),
+                    ms(end),
+                    ms(limit)
+                )
+            });
+        }
+    }
+
+    fn check_alarms(&self, demand: &mut impl FnMut(bool, &dyn Fn() -> String)) {
         let limits = &self.alarm_limits;
-        let rows = [limits.fails_in_a_row, limits.no_decisions_in_a_row];
-        demand(rows.iter().all(|row| *row > 0), "an alarm limit in a row is 0: use at least 1");
-        for share in [limits.fails, limits.no_decisions, limits.frame_errors] {
-            let sound = share.count > 0 && share.count <= share.parts;
-            demand(
-                sound && share.parts <= HISTORY_PARTS,
-                "an alarm limit needs 1 <= count <= parts <= 128",
-            );
+        for row in [limits.fails_in_a_row, limits.no_decisions_in_a_row] {
+            demand(row > 0, &|| format!("an alarm's limit is {row} in a row: use at least 1"));
+        }
+        for Share { count, parts } in [limits.fails, limits.no_decisions, limits.frame_errors] {
+            demand(count > 0 && count <= parts && parts <= HISTORY_PARTS, &|| {
+                format!(
+                    "an alarm's limit is {count} in {parts} parts: 1 <= count <= parts <= \
+                     {HISTORY_PARTS} is needed"
+                )
+            });
         }
         for alarm in Alarm::ALL {
-            if alarm.always_stops() && !self.stop_alarms.contains(*alarm) {
-                demand(false, &format!("alarm {} must stop the line", alarm.word()));
-            }
+            demand(!alarm.always_stops() || self.stop_alarms.contains(*alarm), &|| {
+                format!("alarm {} must stop the line: it may not be a warning", alarm.word())
+            });
         }
     }
 }
@@ -251,25 +309,32 @@ mod tests {
         let settings = LineSettings::with_delay(Wiring::EnergiseToPass, Duration::from_millis(300));
         assert_eq!(settings.check(), [] as [String; 0]);
         assert_eq!(settings.decision_time(), Duration::from_millis(300 - 15 - 2 - 5));
-        assert_eq!(settings.transit(), Duration::from_millis(300 + 15 + 50 + 4));
         assert!(settings.verdicts_fit(Duration::from_millis(273)));
         assert!(!settings.verdicts_fit(Duration::from_millis(274)));
     }
 
     #[test]
-    fn every_problem_is_told_at_once() {
+    fn every_problem_is_told_at_once_with_its_numbers() {
         let mut settings =
-            LineSettings::with_delay(Wiring::EnergiseToReject, Duration::from_millis(22));
+            LineSettings::with_delay(Wiring::EnergiseToPass, Duration::from_millis(22));
         settings.pulse = Duration::ZERO;
         settings.min_part = Duration::from_millis(1);
         settings.plc_timeout = Duration::from_millis(500);
         settings.inspections_max = 0;
+        settings.fault_gate = FaultGate::PerPart;
+        settings.drain = Duration::from_secs(6);
         settings.strobe = Some(Strobe { offset: Duration::ZERO, width: Duration::ZERO });
         settings.alarm_limits.no_decisions_in_a_row = 0;
         settings.alarm_limits.fails = Share { count: 10, parts: 129 };
         settings.stop_alarms.set(Alarm::LateFire, false);
-        settings.guard = Duration::from_secs(3601);
         let problems = settings.check();
-        assert_eq!(problems.len(), 10, "{problems:#?}");
+        assert_eq!(problems.len(), 11, "{problems:#?}");
+        let sum = "actuation 15 + jitter 2 + guard 5 = 22 ms, but the part is at the ejector 22 ms";
+        assert!(problems[0].contains(sum), "{problems:#?}");
+        for said in ["min_part 1 ms is shorter than lockout 5 ms", "10 in 129 parts", "6000 ms"] {
+            assert!(problems.iter().any(|problem| problem.contains(said)), "{said}: {problems:#?}");
+        }
+        settings.guard = Duration::from_secs(3601);
+        assert_eq!(settings.check().len(), 12);
     }
 }

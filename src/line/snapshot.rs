@@ -24,6 +24,40 @@ pub enum LineState {
     Stopping = 6,
 }
 
+/// What keeps the line in Starting (line-io 1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// The geometry is impossible: `onenipd check` says why.
+    PossibleGeometry,
+    /// Camera, engine and product are not ready to inspect.
+    Way,
+    /// Verdicts take longer than a part has until its deadline (line-io 1.3).
+    FasterVerdicts,
+    /// `air_ok` is 0, or was not told yet.
+    Air,
+    /// The coupler's output watchdog is not verified yet.
+    Actuator,
+    /// The PLC has shown no heartbeat, and the line stops without one.
+    PlcHeartbeat,
+}
+
+impl Awaits {
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::PossibleGeometry => "the line's geometry is impossible: see onenipd check",
+            Self::Way => "camera, engine or product are not ready to inspect",
+            Self::FasterVerdicts => {
+                "verdicts take longer than a part has until its deadline: use a faster engine, \
+                 move the camera upstream or slow the belt"
+            }
+            Self::Air => "air_ok is 0: is there compressed air?",
+            Self::Actuator => "the coupler's output watchdog is not verified yet",
+            Self::PlcHeartbeat => "the PLC has shown no heartbeat yet",
+        }
+    }
+}
+
 /// NAMUR NE 107 status (line-io 1.4, a = 13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u16)]
@@ -79,6 +113,8 @@ pub struct LineSnapshot {
     pub state: LineState,
     /// NE 107.
     pub namur: NamurStatus,
+    /// What keeps the line in Starting; `None` once it has left it.
+    pub awaits: Option<Awaits>,
     /// Wires as last written.
     pub outputs: OutputLevels,
     /// The gate is at its rejecting value.
@@ -110,13 +146,18 @@ pub struct LineSnapshot {
     pub trigger_ready: bool,
     /// A part is being inspected.
     pub busy: bool,
+    /// A part in inspection waits for its frame.
+    pub acquiring: bool,
+    /// CLEAR_FAULTs carried out, over Modbus and by `reset`; wraps. Latched bits elsewhere end
+    /// with it.
+    pub clears: u16,
     /// Latched: a part was missed (201, 204, 205, 210).
     pub missed: bool,
     /// Energise to pass.
     pub energise_to_pass: bool,
     /// Net encoder count.
     pub encoder_count: i64,
-    /// Encoder counts per second.
+    /// Encoder counts per second, smoothed; negative backwards.
     pub encoder_counts_per_s: i32,
     /// Counters.
     pub counters: Counters,

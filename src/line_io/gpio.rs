@@ -1,13 +1,20 @@
 //! GPIO lines by the kernel's character device, uAPI v2 (line-io 1.6).
 //!
 //! All outputs are one request that carries their initial values, all inputs another, so their
-//! edges come as one ordered stream with kernel time stamps on `CLOCK_MONOTONIC`.
+//! edges come as one ordered stream with kernel time stamps on `CLOCK_MONOTONIC`. The outputs'
+//! request is shared with the holder, so that it outlives the daemon.
 
+mod edges;
+mod holder;
 mod inputs;
+mod line_file;
+mod lockout;
 mod outputs;
+mod quadrature;
 
-pub use inputs::GpioInputs;
-pub use outputs::{GpioOutputs, OutputLine};
+pub use holder::Holder;
+pub use inputs::{GpioInputSettings, GpioInputs, InputWire, Pull};
+pub use outputs::{GpioOutputSettings, GpioOutputs, OutputLine, ReadyMode};
 
 use super::LineIoError;
 use gpiocdev::chip::Chip;
@@ -55,6 +62,7 @@ pub struct GpioSettings<L> {
 }
 
 /// A line found on the chip.
+#[derive(Clone, Debug)]
 struct FoundLine<L> {
     meaning: L,
     offset: Offset,
@@ -62,6 +70,37 @@ struct FoundLine<L> {
 }
 
 impl<L: Copy> GpioSettings<L> {
+    fn check(&self) -> Vec<LineIoError> {
+        let (chip, found) = match self.find() {
+            Ok(found) => found,
+            Err(error) => return vec![error],
+        };
+        let lines = found.iter().zip(&self.lines);
+        let problems = lines.filter_map(|(line, (_, configured))| {
+            let info = chip.line_info(line.offset);
+            match info.map_err(|error| self.refusal(Some(&configured.address), &error)) {
+                Ok(info) if info.used && info.consumer != CONSUMER => {
+                    Some(self.held_by(&configured.address, &info.consumer))
+                }
+                Ok(_) => None,
+                Err(error) => Some(error),
+            }
+        });
+        problems.collect()
+    }
+
+    fn held_by(&self, line: &LineAddress, consumer: &str) -> LineIoError {
+        let what = match consumer {
+            "" => {
+                "the kernel itself (`cat /sys/kernel/debug/gpio` as root may say for what)".into()
+            }
+            CONSUMER => format!("\"{CONSUMER}\": another daemon, or its holder"),
+            other => format!("\"{other}\""),
+        };
+        let reason = format!("held by {what}: stop that program or take another line");
+        gpio_error(&self.chip, Some(line), reason)
+    }
+
     /// Opens the chip and finds every line, none of them twice.
     fn find(&self) -> Result<(Chip, Vec<FoundLine<L>>), LineIoError> {
         let chip = Chip::from_path(&self.chip).map_err(|error| self.refusal(None, &error))?;
@@ -103,11 +142,7 @@ impl<L: Copy> GpioSettings<L> {
             if let Ok(info) = chip.line_info(line.offset)
                 && info.used
             {
-                let reason = format!(
-                    "held by \"{}\": stop that program or take another line",
-                    info.consumer
-                );
-                return gpio_error(&self.chip, Some(&configured.address), reason);
+                return self.held_by(&configured.address, &info.consumer);
             }
         }
         self.refusal(None, error)
@@ -126,6 +161,30 @@ impl<L: Copy> GpioSettings<L> {
         };
         gpio_error(&self.chip, line, format!("{error}; {remedy}"))
     }
+}
+
+/// Looks every wire up without taking one: each that is missing, has two meanings or is held by
+/// another program, with the remedy. What a daemon or holder of this box has is no problem.
+pub fn check(
+    outputs: &GpioSettings<OutputLine>,
+    inputs: &GpioSettings<InputWire>,
+) -> Vec<LineIoError> {
+    let mut problems = outputs.check();
+    if inputs.lines.is_empty() {
+        return problems;
+    }
+    problems.extend(inputs.check());
+    if let (true, Ok((_, driven)), Ok((_, read))) =
+        (outputs.chip == inputs.chip, outputs.find(), inputs.find())
+    {
+        for (line, (_, configured)) in read.iter().zip(&inputs.lines) {
+            if driven.iter().any(|other| other.offset == line.offset) {
+                let reason = "an output is configured on it too: every wire needs its own line";
+                problems.push(gpio_error(&inputs.chip, Some(&configured.address), reason.into()));
+            }
+        }
+    }
+    problems
 }
 
 fn gpio_error(chip: &Path, line: Option<&LineAddress>, reason: String) -> LineIoError {
@@ -149,15 +208,16 @@ fn system_error(error: &gpiocdev::Error) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::InputLine;
 
-    fn settings(chip: &str) -> GpioSettings<InputLine> {
-        let line = GpioLine { address: LineAddress::Name("trigger".into()), active_low: false };
-        GpioSettings { chip: chip.into(), lines: vec![(InputLine::Trigger, line)] }
+    fn settings(chip: &str) -> GpioSettings<OutputLine> {
+        let line = GpioLine { address: LineAddress::Name("reject".into()), active_low: false };
+        GpioSettings { chip: chip.into(), lines: vec![(OutputLine::Reject, line)] }
     }
 
     fn reason(chip: &str) -> String {
-        settings(chip).find().err().unwrap().to_string()
+        let problems = settings(chip).check();
+        assert_eq!(problems.len(), 1);
+        problems[0].to_string()
     }
 
     #[test]
@@ -168,6 +228,20 @@ mod tests {
         for other in ["/dev/null", "/etc/passwd"] {
             let text = reason(other);
             assert!(text.contains(other) && text.contains("not a GPIO chip"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_holder_of_a_line_is_named() {
+        let settings = settings("/dev/gpiochip0");
+        let line = LineAddress::Name("reject".into());
+        let named = |consumer| settings.held_by(&line, consumer).to_string();
+        for (consumer, words) in [
+            ("led-blink", "line \"reject\": held by \"led-blink\": stop that program"),
+            ("", "held by the kernel itself"),
+            (CONSUMER, "another daemon, or its holder"),
+        ] {
+            assert!(named(consumer).contains(words), "{}", named(consumer));
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod gpio;
 pub mod memory;
 pub mod modbus;
+pub mod realtime;
 
 use crate::line::OutputLevels;
 use thiserror::Error;

@@ -1,15 +1,17 @@
 //! The last stage of training: weights and figures become a bundle.
 
-use super::data::Sources;
+use super::data::{ProductPictures, Sources};
 use super::export::TrainOutcome;
-use super::fusion::{Choice, ProductMaps, choose};
+use super::fusion::{ProductMaps, choose, rate, rate_nearest};
+use super::nearest::nearest_maps;
 use super::train::{TrainError, TrainSettings};
+use super::training_log::TRAINING_LOG;
 use crate::bundle::{
-    self, Bundle, BundleError, FORMAT_VERSION, Fusion, Geometry, GraphFiles, Manifest,
-    Normalisation, OnePicture, Precision, Recipe, inspector_graph, inspector_inputs,
-    prompt_encoder_graph, rule,
+    self, Bundle, BundleError, GraphFiles, Manifest, OnePicture, Precision, Recipe,
+    inspector_graph, inspector_inputs, prompt_encoder_graph, rule,
 };
 use crate::engine::{EngineError, OnnxRuntime};
+use crate::part::NamedTensors;
 use crate::product::{
     BundleTeacher, TeachError, Teacher, golden_product, measure_one_picture, median_one_picture,
     separate_maps,
@@ -75,23 +77,26 @@ pub fn write_bundle(
     }
     let mut manifest = first_manifest(settings, &outcome);
     let working = super::train::partial_directory(&settings.output);
-    let graphs = write_graphs(&working, &outcome, &manifest)?;
+    let graphs = write_graphs(&working, &outcome.weights, &manifest)?;
     let mut teacher = BundleTeacher::open(runtime, &graphs, &manifest, threads)?;
     // The paper's map is the network's own; without a network both memories count alike.
-    if manifest.recipe == Recipe::Default {
-        let (best, without) = measure_fusion(&mut teacher, settings, sources)?;
-        manifest.fusion.weights = best.weights;
-        note(&mut manifest, "held_out_image_auroc", best.image_auroc);
-        note(&mut manifest, "held_out_pixel_ap", best.pixel_ap);
-        note(&mut manifest, "held_out_image_auroc_untrained", without.image_auroc);
-        note(&mut manifest, "held_out_pixel_ap_untrained", without.pixel_ap);
+    if manifest.has_network() {
+        let products = held_out_maps(&mut teacher, settings, sources)?;
+        if !products.is_empty() {
+            note_held_out(&mut manifest, &products);
+        }
     }
     teacher.manifest_mut().fusion = manifest.fusion;
-    manifest.one_picture = measure_one_pictures(&mut teacher, sources, &manifest)?;
+    manifest.one_picture =
+        measure_one_pictures(&mut teacher, &sources.products, &manifest, &mut |_| true)?;
     manifest.golden_scores = golden_scores(&mut teacher, manifest.side)?;
     drop(teacher);
     let licence = settings.backbone_licence.as_bytes();
-    let extra = [(BACKBONE_LICENCE, licence)];
+    let log = std::fs::read(working.join(TRAINING_LOG)).unwrap_or_default();
+    let mut extra = vec![(BACKBONE_LICENCE, licence)];
+    if !log.is_empty() {
+        extra.push((TRAINING_LOG, &log));
+    }
     let bundle =
         bundle::write(&settings.output, manifest, &outcome.weights, precision, &extra, true)?;
     // Nothing in the working directory is needed any more.
@@ -102,36 +107,29 @@ pub fn write_bundle(
 fn first_manifest(settings: &TrainSettings, outcome: &TrainOutcome) -> Manifest {
     let paper = outcome.recipe == Recipe::Paper;
     let (good_tokens, cell_pictures) = if paper { (1, 1) } else { (GOOD_TOKENS, CELL_PICTURES) };
-    let geometry = Geometry::new(settings.backbone, settings.side);
-    let licence = "Apache-2.0".to_owned();
-    Manifest {
-        format_version: FORMAT_VERSION,
-        backbone: settings.backbone,
-        side: settings.side,
-        recipe: outcome.recipe,
-        good_tokens,
-        cell_pictures,
-        normalisation: Normalisation::LITE,
-        fusion: Fusion {
-            constant_k: outcome.constant_k,
-            weights: if paper { [1.0, 0.0, 0.0] } else { UNMEASURED },
-        },
-        one_picture: OnePicture { scales: UNMEASURED, threshold: 1.0, pixel_threshold: 1.0 },
-        inputs: inspector_inputs(outcome.recipe, geometry, good_tokens, cell_pictures),
-        golden_scores: BTreeMap::new(),
-        training: outcome.record.clone(),
-        licences: BTreeMap::from([("weights.safetensors".to_owned(), licence)]),
-        files: BTreeMap::new(),
+    let mut manifest = Manifest::new(settings.backbone, settings.side, outcome.recipe);
+    manifest.good_tokens = good_tokens;
+    manifest.cell_pictures = cell_pictures;
+    manifest.fusion.constant_k = outcome.constant_k;
+    if !paper {
+        manifest.fusion.weights = UNMEASURED;
     }
+    manifest.one_picture = OnePicture { scales: UNMEASURED, threshold: 1.0, pixel_threshold: 1.0 };
+    let geometry = manifest.geometry();
+    manifest.inputs = inspector_inputs(outcome.recipe, geometry, good_tokens, cell_pictures);
+    manifest.training = outcome.record.clone();
+    manifest.licences = BTreeMap::from([("weights.safetensors".into(), "Apache-2.0".into())]);
+    manifest
 }
 
 fn note(manifest: &mut Manifest, name: &str, value: f64) {
     manifest.training.metrics.insert(name.to_owned(), value);
 }
 
-fn write_graphs(
+/// Both graphs in the folder `working`, made where missing.
+pub(super) fn write_graphs(
     working: &Path,
-    outcome: &TrainOutcome,
+    weights: &NamedTensors,
     manifest: &Manifest,
 ) -> Result<GraphFiles, BundlingError> {
     let write = |name: &str, bytes: Vec<u8>| {
@@ -139,20 +137,39 @@ fn write_graphs(
         let written = std::fs::create_dir_all(working).and_then(|()| std::fs::write(&path, bytes));
         written.map(|()| path.clone()).map_err(|source| BundlingError::File { path, source })
     };
-    let inspector = inspector_graph(&outcome.weights, manifest, &[], &[])?;
-    let encoder = prompt_encoder_graph(&outcome.weights, manifest, &[], &[])?;
+    let inspector = inspector_graph(weights, manifest, &[], &[])?;
+    let encoder = prompt_encoder_graph(weights, manifest, &[], &[])?;
     Ok(GraphFiles {
         inspector: write("inspector.onnx", inspector)?,
         prompt_encoder: write("prompt_encoder.onnx", encoder)?,
     })
 }
 
-/// Best fusion, and the best without the network.
-fn measure_fusion(
+/// Chooses the fusion, but for the paper's recipe, and records what engine, untrained maps and
+/// plain nearest neighbours are worth on the held-out pictures.
+fn note_held_out(manifest: &mut Manifest, products: &[ProductMaps]) {
+    let engine = if manifest.recipe == Recipe::Paper {
+        rate(products, manifest.fusion.weights)
+    } else {
+        let (best, untrained) = choose(products, true);
+        manifest.fusion.weights = best.weights;
+        note(manifest, "held_out_image_auroc_untrained", untrained.image_auroc);
+        note(manifest, "held_out_pixel_ap_untrained", untrained.pixel_ap);
+        best
+    };
+    note(manifest, "held_out_image_auroc", engine.image_auroc);
+    note(manifest, "held_out_pixel_ap", engine.pixel_ap);
+    let (image_auroc, pixel_ap) = rate_nearest(products);
+    note(manifest, "held_out_image_auroc_nearest", image_auroc);
+    note(manifest, "held_out_pixel_ap_nearest", pixel_ap);
+}
+
+/// Maps of the held-out pictures of every product that has enough good ones.
+fn held_out_maps(
     teacher: &mut BundleTeacher,
     settings: &TrainSettings,
     sources: &Sources,
-) -> Result<(Choice, Choice), BundlingError> {
+) -> Result<Vec<ProductMaps>, BundlingError> {
     let side = settings.side;
     let held_out = sources.held_out(settings.seed)?;
     let mut products = Vec::new();
@@ -171,22 +188,25 @@ fn measure_fusion(
             }
         }
         let maps = separate_maps(teacher, &good, &pseudo)?;
-        products.push(ProductMaps { maps, masks, side });
+        let nearest = nearest_maps(teacher, &good, &pseudo)?;
+        products.push(ProductMaps { maps, nearest, masks, side });
     }
-    if products.is_empty() {
-        let unmeasured = Choice { weights: UNMEASURED, image_auroc: 0.0, pixel_ap: 0.0 };
-        return Ok((unmeasured, unmeasured));
-    }
-    Ok(choose(&products, teacher.manifest().has_network()))
+    Ok(products)
 }
 
-fn measure_one_pictures(
+/// Median over the products of what one picture each needs. `go_on` is asked before each of them by
+/// its index; after a no, what is measured so far counts.
+pub(super) fn measure_one_pictures(
     teacher: &mut BundleTeacher,
-    sources: &Sources,
+    products: &[ProductPictures],
     manifest: &Manifest,
+    go_on: &mut dyn FnMut(usize) -> bool,
 ) -> Result<OnePicture, BundlingError> {
     let mut measured = Vec::new();
-    for product in &sources.products {
+    for (index, product) in products.iter().enumerate() {
+        if !go_on(index) {
+            break;
+        }
         let Some(prompt) = product.good.first() else { continue };
         if product.good.len() < FEWEST_PICTURES {
             continue;

@@ -38,8 +38,12 @@ pub fn finish(
             ("held_out_reconstruction_loss".to_owned(), figures.reconstruction_loss),
             ("held_out_pseudo_reconstruction_loss".to_owned(), figures.pseudo_reconstruction_loss),
             ("held_out_dice_loss".to_owned(), figures.dice_loss),
+            ("held_out_loss".to_owned(), figures.loss()),
             ("held_out_pictures".to_owned(), figures.pictures as f64),
         ]);
+    }
+    if let Some(best) = trained.record.best.filter(|_| settings.recipe == Recipe::Default) {
+        metrics.insert("weights_of_step".to_owned(), best.step as f64);
     }
     Ok(TrainOutcome {
         weights: weights(settings, trained.head)?,
@@ -53,6 +57,7 @@ pub fn finish(
             data_sha256: trained.record.data_sha256,
             products: sources.products.iter().map(|product| product.name.clone()).collect(),
             metrics,
+            source: None,
         },
     })
 }

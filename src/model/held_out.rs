@@ -1,7 +1,7 @@
-//! What a trained head does on pictures it has not seen: K and the losses (specification 5.3).
+//! What a head does on pictures it has not seen: K and the losses (specification 5.3).
 
-use super::data::{Sample, Samples};
-use super::losses::{dice_loss, reconstruction_loss};
+use super::data::{HeldOutSample, Samples, TrainingSample};
+use super::losses::{DICE_WEIGHT, dice_loss, reconstruction_loss};
 use super::network::weights::{constant, read};
 use super::network::{Dropouts, Head, NetworkError, Weights, distance_grid, distance_map};
 use super::train::{TrainError, TrainProgress};
@@ -9,7 +9,11 @@ use crate::bundle::rule;
 use crate::part::NamedTensors;
 use burn::tensor::{Device, Tensor};
 
-/// Figures on the held-out good pictures and the pseudo-anomalies made from them.
+/// Pictures that the loss is taken on while training: enough to tell runs apart, few enough to
+/// cost less than five steps.
+const VALIDATION_PICTURES: usize = 24;
+
+/// Figures on held-out good pictures and the pseudo-anomalies made from them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeldOutFigures {
     /// K = (max + min)/2 of the distance map over all pictures.
@@ -18,10 +22,21 @@ pub struct HeldOutFigures {
     pub reconstruction_loss: f64,
     /// Mean square of r - f of the good picture, pseudo-anomalies.
     pub pseudo_reconstruction_loss: f64,
+    /// Dice loss of the good pictures, whose masks are empty.
+    pub good_dice_loss: f64,
     /// Dice loss of the pseudo-anomalies.
     pub dice_loss: f64,
     /// Good pictures measured.
     pub pictures: usize,
+}
+
+impl HeldOutFigures {
+    /// The loss of training (specification 4.2), without jitter and dropout.
+    pub fn loss(&self) -> f64 {
+        let reconstruction = (self.reconstruction_loss + self.pseudo_reconstruction_loss) / 2.0;
+        let dice = (self.good_dice_loss + self.dice_loss) / 2.0;
+        reconstruction + f64::from(DICE_WEIGHT) * dice
+    }
 }
 
 /// Sums over the pictures so far.
@@ -29,86 +44,119 @@ pub struct HeldOutFigures {
 struct Sums {
     lowest: f32,
     highest: f32,
-    good: f64,
-    pseudo: f64,
-    dice: f64,
+    /// Of good pictures and of pseudo-anomalies.
+    reconstruction: [f64; 2],
+    dice: [f64; 2],
     pictures: usize,
 }
 
-/// Measures `head` (names `reconstruction.…`) on the held-out samples, each product prompted by its
-/// first training picture. Where nothing is held back, the training samples stand in.
+/// Measures `head` (names `reconstruction.…`) on all held-out samples, each product prompted by its
+/// first training picture.
 pub fn measure(
     head: &NamedTensors,
     samples: &Samples,
     side: usize,
     progress: &mut dyn FnMut(&TrainProgress),
 ) -> Result<HeldOutFigures, TrainError> {
-    let none_held = samples.products.iter().all(|product| product.held_out.is_empty());
-    let mut work: Vec<(&Sample, &Sample)> = Vec::new();
-    for product in &samples.products {
-        let list = if none_held { &product.training } else { &product.held_out };
-        let prompt = product.training.first();
-        work.extend(list.iter().filter_map(|sample| Some((sample, prompt?))));
+    figures(head, &pairs(samples), side, progress)
+}
+
+/// The loss on a fixed few of the held-out samples, evenly spread; none where there are none.
+pub fn validation_loss(
+    head: &NamedTensors,
+    samples: &Samples,
+    side: usize,
+) -> Result<Option<f64>, TrainError> {
+    let all = pairs(samples);
+    let count = all.len().min(VALIDATION_PICTURES);
+    let few: Vec<Pair> = (0..count).map(|i| all[i * all.len() / count]).collect();
+    if few.is_empty() {
+        return Ok(None);
     }
+    Ok(Some(figures(head, &few, side, &mut |_| {})?.loss()))
+}
+
+/// A held-out sample and its prompt.
+type Pair<'a> = (&'a HeldOutSample, &'a TrainingSample);
+
+fn pairs(samples: &Samples) -> Vec<Pair<'_>> {
+    let products = samples.products.iter();
+    let of_product = products.flat_map(|product| {
+        let prompt = product.training.first();
+        product.held_out.iter().filter_map(move |sample| Some((sample, prompt?)))
+    });
+    of_product.collect()
+}
+
+fn figures(
+    head: &NamedTensors,
+    pairs: &[Pair],
+    side: usize,
+    progress: &mut dyn FnMut(&TrainProgress),
+) -> Result<HeldOutFigures, TrainError> {
     let grid = side / 16;
-    let tokens = grid * grid;
-    let channels = work.first().map_or(0, |(sample, _)| sample.features.len() / tokens);
+    let channels = pairs.first().map_or(0, |(sample, _)| sample.features.len() / (grid * grid));
     let shapes = rule::head_shapes(channels, grid);
     let head = Head::new(&Weights::new(head, &shapes, &Device::flex())?)?;
     let mut sums = Sums { lowest: f32::INFINITY, ..Sums::default() };
-    for (done, (sample, prompt)) in work.iter().enumerate() {
-        progress(&TrainProgress::HeldOut { done, total: work.len() });
-        sums.add(&head, sample, prompt, side)?;
+    for (done, (sample, prompt)) in pairs.iter().enumerate() {
+        progress(&TrainProgress::HeldOut { done, total: pairs.len() });
+        sums.add(&head, sample, &prompt.features, side)?;
     }
     let count = sums.pictures.max(1) as f64;
+    let [reconstruction, pseudo_reconstruction] = sums.reconstruction;
+    let [good_dice, pseudo_dice] = sums.dice;
     Ok(HeldOutFigures {
         constant_k: (sums.highest + sums.lowest) / 2.0,
-        reconstruction_loss: sums.good / count,
-        pseudo_reconstruction_loss: sums.pseudo / count,
-        dice_loss: sums.dice / count,
+        reconstruction_loss: reconstruction / count,
+        pseudo_reconstruction_loss: pseudo_reconstruction / count,
+        good_dice_loss: good_dice / count,
+        dice_loss: pseudo_dice / count,
         pictures: sums.pictures,
     })
 }
 
 impl Sums {
-    /// One good picture and its first pseudo-anomaly.
+    /// One good picture and its pseudo-anomaly.
     fn add(
         &mut self,
         head: &Head,
-        sample: &Sample,
-        prompt: &Sample,
+        sample: &HeldOutSample,
+        prompt: &[f32],
         side: usize,
     ) -> Result<(), NetworkError> {
-        let Some((pseudo, mask)) = sample.pseudo.first() else { return Ok(()) };
         let tokens = head.grid() * head.grid();
-        let matrix = |values: &[f32]| constant([tokens, values.len() / tokens], values.to_vec());
-        let (good, pseudo) = (matrix(&sample.features), matrix(pseudo));
+        let channels = prompt.len() / tokens;
         let mut dropouts = Dropouts::off();
         let mut pass = head.pass(&mut dropouts);
-        let memory = head.encode(matrix(&prompt.features), &mut pass);
-        let mut reconstruct = |features: &Tensor<2>| {
-            let target = head.encode(features.clone(), &mut pass);
-            head.decode(memory.clone(), target, &mut pass)
-        };
-        let reconstructions = [reconstruct(&good), reconstruct(&pseudo)];
-        for (reconstruction, features) in reconstructions.iter().zip([&good, &pseudo]) {
-            let grid = distance_grid(reconstruction.clone(), features.clone(), head.grid());
-            for value in read(distance_map(grid, side))? {
-                self.lowest = self.lowest.min(value);
-                self.highest = self.highest.max(value);
-            }
+        let all = [sample.features.as_slice(), &sample.pseudo, prompt].concat();
+        let features = constant([3 * tokens, channels], all);
+        let memory = head.encode(features.clone(), &mut pass);
+        let prompt = memory.clone().narrow(0, 2 * tokens, tokens);
+        let prompt = Tensor::cat(vec![prompt.clone(), prompt], 0);
+        let found = head.decode(prompt, memory.narrow(0, 0, 2 * tokens), &mut pass);
+        let own = features.narrow(0, 0, 2 * tokens);
+        for value in
+            read(distance_map(distance_grid(found.clone(), own.clone(), head.grid()), side))?
+        {
+            self.lowest = self.lowest.min(value);
+            self.highest = self.highest.max(value);
         }
-        let [of_good, of_pseudo] = reconstructions;
-        let difference = (of_pseudo.clone() - pseudo).abs();
-        let mask = mask.iter().map(|value| f32::from(*value)).collect::<Vec<f32>>();
-        let dice = dice_loss(head.refine(difference, None), constant([1, mask.len()], mask));
-        let scalar = |loss: Tensor<1>| -> Result<f64, NetworkError> {
-            Ok(f64::from(loss.try_into_scalar::<f32>()?))
-        };
-        self.good += scalar(reconstruction_loss(of_good, good.clone()))?;
-        self.pseudo += scalar(reconstruction_loss(of_pseudo, good))?;
-        self.dice += scalar(dice)?;
+        let logits = head.refine((found.clone() - own.clone()).abs(), None);
+        let good = own.narrow(0, 0, tokens);
+        let pixels = side * side;
+        let marked: Vec<f32> = sample.mask.iter().map(|value| f32::from(*value)).collect();
+        for (half, mask) in [vec![0.0; pixels], marked].into_iter().enumerate() {
+            let reconstruction = found.clone().narrow(0, half * tokens, tokens);
+            self.reconstruction[half] += scalar(reconstruction_loss(reconstruction, good.clone()))?;
+            let logits = logits.clone().narrow(0, half, 1);
+            self.dice[half] += scalar(dice_loss(logits, constant([1, pixels], mask)))?;
+        }
         self.pictures += 1;
         Ok(())
     }
+}
+
+fn scalar(loss: Tensor<1>) -> Result<f64, NetworkError> {
+    Ok(f64::from(loss.try_into_scalar::<f32>()?))
 }

@@ -53,15 +53,19 @@ impl Optimiser {
         &self.moments
     }
 
-    /// Clips `gradients` and moves `weights` by one step; returns the length before the clip.
+    /// Clips `gradients` and moves `weights` by one step; returns the length before the clip. Where
+    /// that is not finite nothing is changed.
     pub fn step(
         &mut self,
         weights: &mut Weights,
         gradients: &NamedTensors,
         learning_rate: f64,
     ) -> Result<f64, NetworkError> {
-        self.steps += 1;
         let norm = global_norm(gradients);
+        if !norm.is_finite() {
+            return Ok(norm);
+        }
+        self.steps += 1;
         let clip = (CLIP / (norm + 1e-6)).min(1.0) as f32;
         let exponent = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let update = Update {

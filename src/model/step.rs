@@ -116,4 +116,6 @@ pub fn step(
 }
 
 #[cfg(test)]
+mod sizes;
+#[cfg(test)]
 mod tests;

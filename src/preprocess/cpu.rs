@@ -2,7 +2,7 @@
 
 use super::resize::Resizer;
 use crate::bundle::Normalisation;
-use crate::part::{Frame, RegionOfInterest};
+use crate::part::{Frame, PixelFormat, RegionOfInterest};
 use thiserror::Error;
 
 /// Why a frame could not be brought into the engine's input slot.
@@ -41,19 +41,15 @@ pub struct CpuPreprocessor {
     /// Normalised value of every byte, per channel.
     normalised: Box<[[f32; 256]; 3]>,
     resizer: Option<Resizer>,
+    /// What is inspected, red first, of frames whose memory is not that already.
+    colours: Vec<u8>,
 }
 
 impl CpuPreprocessor {
     /// `side`: the engine's input side S, at least 1.
     pub fn new(side: usize, normalisation: &Normalisation) -> Self {
-        let mut normalised = Box::new([[0.0; 256]; 3]);
-        let channels = normalisation.mean.iter().zip(&normalisation.deviation);
-        for (table, (mean, deviation)) in normalised.iter_mut().zip(channels) {
-            for (byte, value) in table.iter_mut().enumerate() {
-                *value = (byte as f32 / 255.0 - mean) / deviation;
-            }
-        }
-        Self { side, normalised, resizer: None }
+        let normalised = Box::new(normalised_values(normalisation));
+        Self { side, normalised, resizer: None, colours: Vec::new() }
     }
 
     /// Writes `frame`, or the part of it in `roi`, to `out` (`[3, side, side]`, red plane first).
@@ -67,17 +63,8 @@ impl CpuPreprocessor {
         out: &mut [f32],
     ) -> Result<(), PreprocessError> {
         let side = self.side;
-        let expected = 3 * side * side;
-        if out.len() != expected {
-            return Err(PreprocessError::SlotSize { expected, found: out.len() });
-        }
-        let whole = RegionOfInterest { x: 0, y: 0, width: frame.width, height: frame.height };
-        let region = roi.unwrap_or(whole);
-        if !lies_inside(region, frame) {
-            let (width, height) = (frame.width, frame.height);
-            return Err(PreprocessError::RegionOutsideFrame { region, width, height });
-        }
-        let channels = frame.format.bytes();
+        let region = checked_region(frame, roi, 3 * side * side, out.len())?;
+        let channels = if frame.format.is_grey() { 1 } else { 3 };
         let source = (region.width as usize, region.height as usize);
         let resizer = match self.resizer.take() {
             Some(resizer) if resizer.fits(source, channels) => resizer,
@@ -85,10 +72,21 @@ impl CpuPreprocessor {
         };
         let resizer = self.resizer.insert(resizer);
 
-        let bytes = frame.bytes();
         let row_bytes = source.0 * channels;
+        let as_it_lies = matches!(frame.format, PixelFormat::Rgb8 | PixelFormat::Gray8);
+        if !as_it_lies {
+            self.colours.resize(row_bytes * source.1, 0);
+            let rows = self.colours.chunks_exact_mut(row_bytes);
+            (region.y..).zip(rows).for_each(|(y, row)| frame.copy_rgb(region.x, y, row));
+        }
+        let (bytes, stride, first) = if as_it_lies {
+            let first = region.y as usize * frame.stride_bytes + region.x as usize * channels;
+            (frame.plane(0), frame.stride_bytes, first)
+        } else {
+            (&self.colours[..], row_bytes, 0)
+        };
         let row = |y: usize| {
-            let start = (region.y as usize + y) * frame.stride_bytes + region.x as usize * channels;
+            let start = first + y * stride;
             &bytes[start..start + row_bytes]
         };
         let tables = &self.normalised;
@@ -109,6 +107,37 @@ impl CpuPreprocessor {
     }
 }
 
+/// The normalised value of every byte, per channel (specification 2.1).
+pub(super) fn normalised_values(normalisation: &Normalisation) -> [[f32; 256]; 3] {
+    let mut values = [[0.0; 256]; 3];
+    let channels = normalisation.mean.iter().zip(&normalisation.deviation);
+    for (table, (mean, deviation)) in values.iter_mut().zip(channels) {
+        for (byte, value) in table.iter_mut().enumerate() {
+            *value = (byte as f32 / 255.0 - mean) / deviation;
+        }
+    }
+    values
+}
+
+/// The region of the frame to be inspected, the whole of it by default.
+pub(super) fn checked_region(
+    frame: &Frame,
+    roi: Option<RegionOfInterest>,
+    expected: usize,
+    found: usize,
+) -> Result<RegionOfInterest, PreprocessError> {
+    if found != expected {
+        return Err(PreprocessError::SlotSize { expected, found });
+    }
+    let whole = RegionOfInterest { x: 0, y: 0, width: frame.width, height: frame.height };
+    let region = roi.unwrap_or(whole);
+    if !lies_inside(region, frame) {
+        let (width, height) = (frame.width, frame.height);
+        return Err(PreprocessError::RegionOutsideFrame { region, width, height });
+    }
+    Ok(region)
+}
+
 fn lies_inside(region: RegionOfInterest, frame: &Frame) -> bool {
     let fits = |start: u32, length: u32, whole: u32| {
         length > 0 && start.checked_add(length).is_some_and(|end| end <= whole)
@@ -120,7 +149,7 @@ fn lies_inside(region: RegionOfInterest, frame: &Frame) -> bool {
 mod tests {
     use super::super::resize_picture;
     use super::*;
-    use crate::part::{LineTime, PixelFormat};
+    use crate::part::LineTime;
     use image::RgbImage;
     use proptest::prelude::*;
 

@@ -13,20 +13,20 @@ const HALF: u32 = 1 << (WEIGHT_BITS - 1);
 
 /// Which source pixels make each target pixel of one axis, and with which weights.
 #[derive(Debug)]
-struct Axis {
+pub(super) struct Axis {
     source: usize,
     target: usize,
     /// Taps per target pixel; the same for all, shorter ones are filled with weight zero.
-    taps: usize,
+    pub(super) taps: usize,
     /// First tap of each target pixel; `start + taps <= source`.
-    starts: Vec<usize>,
+    pub(super) starts: Vec<usize>,
     /// `taps` weights per target pixel.
-    weights: Vec<u32>,
+    pub(super) weights: Vec<u32>,
 }
 
 impl Axis {
     /// Both sizes at least 1.
-    fn new(source: usize, target: usize) -> Self {
+    pub(super) fn new(source: usize, target: usize) -> Self {
         let scale = source as f64 / target as f64;
         let filter_scale = scale.max(1.0);
         let spans: Vec<_> = (0..target)

@@ -1,15 +1,15 @@
 //! Teaching by several pictures of good parts: memory, scales and thresholds, measured.
 
-use super::folds::{Trial, folds, measure};
-use super::one_picture::teach_one_picture;
+use super::folds::{FEWEST_FOR_HOLDING_BACK, Trial, folds, measure};
+use super::one_picture::{encode_copies, teach_one_picture};
 use super::teacher::{TeachError, Teacher};
 use super::thresholds::{Thresholds, is_extrapolated};
 use super::tokens::{Memory, TokenSizes, round_to_half, unit_tokens};
-use super::{Taught, k_center::dot};
+use super::{PromptPlace, Spread, Taught};
 use crate::dataset::read_picture;
 use crate::part::{RegionOfInterest, Tensor};
 use image::RgbImage;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which picture the network compares a part with.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ pub fn calibrate(
     }
     let mut paths = request.good_parts.to_vec();
     paths.sort_by(|a, b| (a.file_name(), a).cmp(&(b.file_name(), b)));
-    let [first, _, ..] = paths.as_slice() else {
+    let [_, _, ..] = paths.as_slice() else {
         let only = read_picture(paths.first().ok_or(TeachError::NoPictures)?)?;
         return teach_one_picture(teacher, &only, request.region_of_interest, share);
     };
@@ -80,27 +80,21 @@ pub fn calibrate(
     let parts = encode(teacher, request, &paths, &is_held_back, progress)?;
     let tokens: Vec<&[f32]> = parts.iter().map(|part| part.tokens.as_slice()).collect();
 
-    let region = request.region_of_interest;
-    let prompt_memory = match request.prompt {
-        Prompt::Picture(picture) => prompt_memory(teacher, picture, region)?,
-        Prompt::First => prompt_memory(teacher, &read_picture(first)?, region)?,
-        Prompt::Auto => {
-            let path = &paths[nearest_to_mean(&tokens)];
-            prompt_memory(teacher, &read_picture(path)?, region)?
-        }
-    };
+    let spread = Spread::of_tokens(&tokens, &sizes);
+    let chosen = choose_prompt(teacher, request, &paths, &tokens, &spread)?;
+    let prompt_memory = chosen.memory;
 
     let total = folds.len() + 1;
     let mut remembered = |done| progress(Progress { stage: Stage::Remember, done, total });
     let mut trials = Vec::with_capacity(folds.len());
     for fold in &folds {
-        let seen: Vec<&[f32]> = fold.memory.iter().map(|&part| tokens[part]).collect();
         let held_back = fold.held_back.iter().map(|&part| parts[part].input.as_slice());
-        let memory = Memory::of_pictures(&seen, &sizes);
+        let memory = memory_of(&parts, &fold.memory, &sizes);
         trials.push(Trial { memory, held_back: held_back.collect() });
         remembered(trials.len());
     }
-    let memory = Memory::of_pictures(&tokens, &sizes);
+    let all: Vec<usize> = (0..parts.len()).collect();
+    let memory = memory_of(&parts, &all, &sizes);
     remembered(total);
 
     let weights = teacher.manifest().fusion.weights;
@@ -114,8 +108,9 @@ pub fn calibrate(
         calibrated: true,
         good_pictures: paths.len(),
         false_reject_share: share,
-        notes: notes(paths.len(), measured.scores.len(), share),
+        notes: notes(paths.len(), measured.scores.len(), share, &chosen.place),
         held_back_scores: measured.scores,
+        prompt: Some(chosen.place),
     })
 }
 
@@ -125,6 +120,18 @@ struct EncodedPart {
     tokens: Vec<f32>,
     /// The network input; empty for a part that is not held back.
     input: Vec<f32>,
+    /// k of the copies, where there are so few parts that copies help.
+    copies: Vec<Vec<f32>>,
+}
+
+/// Memory of some of the parts.
+fn memory_of(parts: &[EncodedPart], chosen: &[usize], sizes: &TokenSizes) -> Memory {
+    if parts.len() < FEWEST_FOR_HOLDING_BACK {
+        let copies: Vec<_> = chosen.iter().map(|&part| parts[part].copies.as_slice()).collect();
+        return Memory::of_copies(&copies, sizes);
+    }
+    let pictures: Vec<_> = chosen.iter().map(|&part| parts[part].tokens.as_slice()).collect();
+    Memory::of_pictures(&pictures, sizes)
 }
 
 fn encode(
@@ -134,50 +141,78 @@ fn encode(
     is_held_back: &dyn Fn(usize) -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<EncodedPart>, TeachError> {
-    let sizes = TokenSizes::of(teacher.manifest());
     let mut parts = Vec::with_capacity(paths.len());
     for (index, path) in paths.iter().enumerate() {
-        let resized = teacher.resize(&read_picture(path)?, request.region_of_interest);
-        let mut input = teacher.normalise(&resized);
-        let mut tokens = unit_tokens(&teacher.encode(&input)?.features, &sizes)?;
-        round_to_half(&mut tokens);
+        let (mut input, tokens) = read_tokens(teacher, path, request.region_of_interest)?;
         if !is_held_back(index) {
             input = Vec::new();
         }
-        parts.push(EncodedPart { tokens, input });
+        let mut copies = Vec::new();
+        if paths.len() < FEWEST_FOR_HOLDING_BACK {
+            let resized = teacher.resize(&read_picture(path)?, request.region_of_interest);
+            copies = encode_copies(teacher, &resized)?.0;
+        }
+        parts.push(EncodedPart { tokens, input, copies });
         progress(Progress { stage: Stage::Encode, done: index + 1, total: paths.len() });
     }
     Ok(parts)
 }
 
-fn prompt_memory(
+/// The prompt as teaching needs it.
+struct ChosenPrompt {
+    memory: Option<Tensor>,
+    place: PromptPlace,
+}
+
+fn choose_prompt(
     teacher: &mut dyn Teacher,
-    picture: &RgbImage,
-    region: Option<RegionOfInterest>,
-) -> Result<Option<Tensor>, TeachError> {
-    if !teacher.manifest().has_network() {
-        return Ok(None);
-    }
-    let resized = teacher.resize(picture, region);
-    let input = teacher.normalise(&resized);
-    Ok(teacher.encode(&input)?.prompt_memory)
-}
-
-/// The picture whose tokens agree best with the mean tokens, cell by cell.
-fn nearest_to_mean(pictures: &[&[f32]]) -> usize {
-    let mut mean = vec![0.0f32; pictures.first().map_or(0, |picture| picture.len())];
-    for picture in pictures {
-        for (mean, value) in mean.iter_mut().zip(*picture) {
-            *mean += value;
+    request: &CalibrationRequest<'_>,
+    paths: &[PathBuf],
+    tokens: &[&[f32]],
+    spread: &Spread,
+) -> Result<ChosenPrompt, TeachError> {
+    let part = match request.prompt {
+        Prompt::First => Some(0),
+        Prompt::Auto => Some(spread.nearest()),
+        Prompt::Picture(_) => None,
+    };
+    let read;
+    let picture = match (request.prompt, part.and_then(|part| paths.get(part))) {
+        (Prompt::Picture(picture), _) => picture,
+        (_, Some(path)) => {
+            read = read_picture(path)?;
+            &read
         }
-    }
-    let agreement = |picture: &usize| dot(pictures[*picture], &mean);
-    let all = 0..pictures.len();
-    all.max_by(|a, b| agreement(a).total_cmp(&agreement(b)).then(b.cmp(a))).unwrap_or(0)
+        (_, None) => return Err(TeachError::NoPictures),
+    };
+    let sizes = TokenSizes::of(teacher.manifest());
+    let resized = teacher.resize(picture, request.region_of_interest);
+    let input = teacher.normalise(&resized);
+    let encoding = teacher.encode(&input)?;
+    let mut own = unit_tokens(&encoding.features, &sizes)?;
+    round_to_half(&mut own);
+    // A picture that is given may be one of the good parts.
+    let part = part.or_else(|| tokens.iter().position(|tokens| *tokens == own.as_slice()));
+    let place = part.map_or_else(|| spread.place(&own), |part| spread.place_of_part(part));
+    Ok(ChosenPrompt { memory: encoding.prompt_memory, place })
 }
 
-fn notes(parts: usize, held_back: usize, share: f64) -> Vec<String> {
-    let mut notes = Vec::new();
+/// Network input and tokens (rounded to FP16) of a picture on disk.
+pub(super) fn read_tokens(
+    teacher: &mut dyn Teacher,
+    path: &Path,
+    region: Option<RegionOfInterest>,
+) -> Result<(Vec<f32>, Vec<f32>), TeachError> {
+    let sizes = TokenSizes::of(teacher.manifest());
+    let resized = teacher.resize(&read_picture(path)?, region);
+    let input = teacher.normalise(&resized);
+    let mut tokens = unit_tokens(&teacher.encode(&input)?.features, &sizes)?;
+    round_to_half(&mut tokens);
+    Ok((input, tokens))
+}
+
+fn notes(parts: usize, held_back: usize, share: f64, prompt: &PromptPlace) -> Vec<String> {
+    let mut notes: Vec<String> = prompt.warning().into_iter().collect();
     if held_back == parts {
         notes.push(format!(
             "only {parts} good parts: each was left out once; 8 or more measure more steadily"

@@ -7,7 +7,7 @@ use crate::bundle::Recipe;
 use crate::part::Tensor;
 
 /// From so many good parts on every fourth is held back; below, each is left out once.
-const FEWEST_FOR_HOLDING_BACK: usize = 8;
+pub(super) const FEWEST_FOR_HOLDING_BACK: usize = 8;
 /// A map's scale is taken at this share of the held-back pixels.
 const SCALE_PERCENTILE: f64 = 0.99;
 const MAP_NAMES: [&str; 3] = ["network", "search", "cell"];

@@ -10,6 +10,7 @@ mod golden_product;
 mod k_center;
 mod one_picture;
 mod separate_maps;
+mod spread;
 mod store;
 mod teacher;
 mod tensor_file;
@@ -22,6 +23,7 @@ pub use golden_product::golden_product;
 pub(crate) use k_center::dot;
 pub use one_picture::{measure_one_picture, median_one_picture, teach_one_picture};
 pub use separate_maps::{PictureMaps, SeparateMaps, separate_maps};
+pub use spread::{PromptPlace, Spread};
 pub use store::{Identity, Listing, ProductStore, StoreError};
 pub use teacher::{Encoding, TeachError, Teacher};
 pub use thresholds::{Thresholds, image_threshold};
@@ -84,6 +86,8 @@ pub struct Taught {
     pub false_reject_share: f64,
     /// Image scores of the good parts held back; empty when taught by one picture.
     pub held_back_scores: Vec<f32>,
+    /// Where the prompt lies among the good parts; nothing when taught by one picture.
+    pub prompt: Option<PromptPlace>,
     /// What a person should know of how it was taught.
     pub notes: Vec<String>,
 }

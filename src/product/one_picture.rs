@@ -30,6 +30,7 @@ pub fn teach_one_picture(
         good_pictures: 1,
         false_reject_share,
         held_back_scores: Vec::new(),
+        prompt: None,
         notes: vec![
             "uncalibrated: taught by one picture, thresholds are medians over other products"
                 .into(),
@@ -87,9 +88,19 @@ fn one_picture_memory(
 ) -> Result<(Memory, Option<Tensor>), TeachError> {
     let sizes = TokenSizes::of(teacher.manifest());
     let resized = teacher.resize(picture, region);
+    let (copies, prompt_memory) = encode_copies(teacher, &resized)?;
+    Ok((Memory::of_copies(&[&copies], &sizes), prompt_memory))
+}
+
+/// Tokens (rounded to FP16) of the twelve copies of an S x S picture, and its own prompt memory.
+pub(super) fn encode_copies(
+    teacher: &mut dyn Teacher,
+    resized: &RgbImage,
+) -> Result<(Vec<Vec<f32>>, Option<Tensor>), TeachError> {
+    let sizes = TokenSizes::of(teacher.manifest());
     let mut copies = Vec::with_capacity(12);
     let mut prompt_memory = None;
-    for (index, copy) in twelve_copies(&resized).iter().enumerate() {
+    for (index, copy) in twelve_copies(resized).iter().enumerate() {
         let input = teacher.normalise(copy);
         let encoding = teacher.encode(&input)?;
         let mut tokens = unit_tokens(&encoding.features, &sizes)?;
@@ -100,7 +111,7 @@ fn one_picture_memory(
             prompt_memory = encoding.prompt_memory;
         }
     }
-    Ok((Memory::of_one_picture(&copies, &copies[0], &sizes), prompt_memory))
+    Ok((copies, prompt_memory))
 }
 
 #[cfg(test)]

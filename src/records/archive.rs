@@ -4,11 +4,11 @@
 
 use super::names::{FILES, RecordName, utc};
 use super::store::Store;
-use super::{mask, overlay};
-use crate::part::{AnomalyMap, PartResult, Region, RegionOfInterest};
+use super::{PooledPicture, StagesUs, mask, overlay};
+use crate::part::{AnomalyMap, PartResult, Region, RegionOfInterest, StageTimes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use image::codecs::jpeg::JpegEncoder;
-use image::{ImageError, ImageFormat, RgbImage};
+use image::{ImageError, ImageFormat};
 use serde::Serialize;
 use std::io;
 use std::path::PathBuf;
@@ -54,16 +54,18 @@ pub enum RecordsError {
 }
 
 /// All there is to know about a rejected part.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RejectRecord {
     /// How it was decided.
     pub result: PartResult,
+    /// Its way, if it is known.
+    pub times: Option<StageTimes>,
     /// Name of the product it was judged as; empty for none.
     pub product_name: String,
     /// Its regions, camera pixels.
     pub regions: Vec<Region>,
     /// The camera's picture.
-    pub picture: RgbImage,
+    pub picture: PooledPicture,
     /// What the engine saw; side 0 when it saw nothing.
     pub anomaly_map: AnomalyMap,
     /// What of the picture the map covers.
@@ -191,7 +193,7 @@ fn encode(
 ) -> Result<[Vec<u8>; 4], ImageError> {
     let RejectRecord { picture, anomaly_map, inspected, pixel_threshold, .. } = record;
     let mut image = Vec::new();
-    JpegEncoder::new_with_quality(&mut image, JPEG_QUALITY).encode_image(picture)?;
+    JpegEncoder::new_with_quality(&mut image, JPEG_QUALITY).encode_image(&**picture)?;
     let mut heat = io::Cursor::new(Vec::new());
     overlay(picture, anomaly_map, *inspected, *pixel_threshold, &record.regions)
         .write_to(&mut heat, ImageFormat::Png)?;
@@ -226,6 +228,7 @@ struct Document<'a> {
     picture_height: u32,
     time_to_verdict_us: i32,
     slack_us: i32,
+    stages_us: Option<StagesUs>,
     encoder_count: i64,
     tag: u32,
     files: [String; 3],
@@ -270,6 +273,7 @@ impl<'a> Document<'a> {
             picture_height: record.picture.height(),
             time_to_verdict_us: result.committed.signed_micros_since(result.triggered),
             slack_us: result.deadline.signed_micros_since(result.committed),
+            stages_us: record.times.as_ref().map(|times| StagesUs::of(times, result)),
             encoder_count: result.encoder_count,
             tag: result.tag,
             files: [FILES[0], FILES[1], FILES[2]].map(|what| name.file(what)),

@@ -1,11 +1,12 @@
 //! The graphs against the golden forward tensors (tests/golden/README.md, section 3).
 
 use crate::support::{Golden, image_input, manifest, product, rule_weights, runtime, write_graph};
-use onenipd::bundle::{Recipe, inspector_graph, prompt_encoder_graph};
+use onenipd::bundle::{Backbone, Manifest, Recipe, inspector_graph, prompt_encoder_graph};
 use onenipd::engine::{Engine, Inspector, PromptEncoder, run_named};
 use onenipd::part::{NamedTensors, Tensor};
 
-const TARGET_TENSORS: [&str; 17] = [
+const TARGET_TENSORS: [&str; 18] = [
+    "pos_embed",
     "encoder0.target",
     "encoder.target",
     "decoder0.prompt",
@@ -28,15 +29,17 @@ const PROMPT_TENSORS: [&str; 7] =
     ["encoder0.prompt", "encoder.prompt", "tap0", "tap1", "tap2", "tap3", "neck"];
 
 /// Taps and neck exist for both pictures; the golden name says which.
-fn golden_name(name: &str, picture: &str) -> String {
+fn golden_name(backbone: Backbone, name: &str, picture: &str) -> String {
     let suffix = if name.starts_with("tap") || name == "neck" { picture } else { "" };
-    format!("lite0.{name}{suffix}")
+    format!("{}.{name}{suffix}", backbone.name())
 }
 
-fn compare_at(side: usize) {
+fn compare_at(backbone: Backbone, side: usize) {
     runtime();
     let golden = Golden::open(&format!("forward-{side}.safetensors"));
-    let manifest = manifest(Recipe::Paper, side, [1, 1], golden.scalar("lite0.fusion_k"));
+    let scalar = |name: &str| golden.scalar(&golden_name(backbone, name, ""));
+    let mut manifest = Manifest::new(backbone, side, Recipe::Paper);
+    manifest.fusion.constant_k = scalar("fusion_k");
     let weights = rule_weights(&manifest);
     let directory = tempfile::tempdir().unwrap();
 
@@ -46,7 +49,8 @@ fn compare_at(side: usize) {
     let encoded = run_named(&path, &inputs).unwrap();
     let mut worst = 0.0f64;
     for name in PROMPT_TENSORS {
-        worst = worst.max(golden.compare(&golden_name(name, ".prompt"), encoded[name].values()));
+        worst = worst
+            .max(golden.compare(&golden_name(backbone, name, ".prompt"), encoded[name].values()));
     }
 
     let graph = inspector_graph(&weights, &manifest, &TARGET_TENSORS, &[]).unwrap();
@@ -57,32 +61,38 @@ fn compare_at(side: usize) {
     inputs.insert("image".to_owned(), image_input("image", side));
     let inspected = run_named(&path, &inputs).unwrap();
     for name in TARGET_TENSORS {
-        worst = worst.max(golden.compare(&golden_name(name, ".image"), inspected[name].values()));
+        worst = worst
+            .max(golden.compare(&golden_name(backbone, name, ".image"), inspected[name].values()));
     }
-    worst = worst.max(golden.compare("lite0.fused_map", inspected["anomaly_map"].values()));
+    worst = worst.max(
+        golden.compare(&golden_name(backbone, "fused_map", ""), inspected["anomaly_map"].values()),
+    );
     // K of a single picture is half the sum of the map's extremes.
     let rec = inspected["rec_map"].values().iter().copied();
     let k = (rec.clone().fold(f32::MIN, f32::max) + rec.fold(f32::MAX, f32::min)) / 2.0;
-    let expected_k = golden.scalar("lite0.fusion_k");
+    let expected_k = scalar("fusion_k");
     assert!((k - expected_k).abs() <= 1e-4 * expected_k, "K {k}, golden {expected_k}");
-    println!("side {side}: largest error {worst:.2e} of a tensor's spread");
-    let (score, expected) = (inspected["score"].values()[0], golden.scalar("lite0.image_score"));
+    println!("{backbone:?} side {side}: largest error {worst:.2e} of a tensor's spread");
+    let (score, expected) = (inspected["score"].values()[0], scalar("image_score"));
     assert!((score - expected).abs() <= 1e-4 * expected, "score {score}, golden {expected}");
 }
 
 #[test]
 fn golden_tensors_at_224() {
-    compare_at(224);
+    compare_at(Backbone::Lite0, 224);
+    compare_at(Backbone::B4, 224);
 }
 
 #[test]
 fn golden_tensors_at_256() {
-    compare_at(256);
+    compare_at(Backbone::Lite0, 256);
+    compare_at(Backbone::B4, 256);
 }
 
 #[test]
 fn golden_tensors_at_320() {
-    compare_at(320);
+    compare_at(Backbone::Lite0, 320);
+    compare_at(Backbone::B4, 320);
 }
 
 /// The graphs as shipped (other fusions of the runtime than with extra outputs), by the engine.

@@ -7,6 +7,7 @@
 
 mod engine;
 mod forward;
+mod half;
 mod memory;
 mod store;
 mod support;

@@ -2,15 +2,13 @@
 
 use onenipd::bundle::rule::{rule_image, rule_tensor};
 use onenipd::bundle::{
-    Backbone, Fusion, Geometry, Manifest, Normalisation, OnePicture, Recipe, TrainingRecord,
-    inspector_inputs, weight_shapes,
+    Backbone, Fusion, Manifest, OnePicture, Recipe, inspector_inputs, weight_shapes,
 };
 use onenipd::engine::OnnxRuntime;
 use onenipd::part::{NamedTensors, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use safetensors::SafeTensors;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The library, or a message what to do.
@@ -21,30 +19,19 @@ pub fn runtime() -> OnnxRuntime {
     }
 }
 
-/// A manifest with K = `constant_k`, not yet written.
+/// A manifest of Lite0 with K = `constant_k`, not yet written.
 pub fn manifest(
     recipe: Recipe,
     side: usize,
     [good_tokens, cell_pictures]: [usize; 2],
     constant_k: f32,
 ) -> Manifest {
-    let geometry = Geometry::new(Backbone::Lite0, side);
-    Manifest {
-        format_version: 1,
-        backbone: Backbone::Lite0,
-        side,
-        recipe,
-        good_tokens,
-        cell_pictures,
-        normalisation: Normalisation::LITE,
-        fusion: Fusion { constant_k, weights: [0.5, 1.0, 1.0] },
-        one_picture: OnePicture { scales: [1.0; 3], threshold: 1.0, pixel_threshold: 1.0 },
-        inputs: inspector_inputs(recipe, geometry, good_tokens, cell_pictures),
-        golden_scores: BTreeMap::new(),
-        training: TrainingRecord::default(),
-        licences: BTreeMap::new(),
-        files: BTreeMap::new(),
-    }
+    let mut manifest = Manifest::new(Backbone::Lite0, side, recipe);
+    (manifest.good_tokens, manifest.cell_pictures) = (good_tokens, cell_pictures);
+    manifest.fusion = Fusion { constant_k, weights: [0.5, 1.0, 1.0] };
+    manifest.one_picture = OnePicture { scales: [1.0; 3], threshold: 1.0, pixel_threshold: 1.0 };
+    manifest.inputs = inspector_inputs(recipe, manifest.geometry(), good_tokens, cell_pictures);
+    manifest
 }
 
 /// All weights of a bundle of `manifest`, by the rule.

@@ -25,6 +25,17 @@ impl<'a> Positions<'a> {
         Ok(Self { grid, columns, rows: tables.values("row_embed.weight")? })
     }
 
+    /// pos [L, 256] itself: the graphs hold it only folded into products.
+    pub(super) fn table(&self) -> Vec<f32> {
+        const HALF: usize = WIDTH / 2;
+        let rows = self.rows.chunks_exact(HALF);
+        rows.flat_map(|row| {
+            let columns = self.columns.chunks_exact(HALF);
+            columns.flat_map(move |column| column.iter().chain(row).copied())
+        })
+        .collect()
+    }
+
     /// pos · Wᵀ for W [outputs, 256]: [L, outputs]. Linear in both tables, so each is multiplied
     /// only once per row of it.
     fn project(&self, weight: &[f32]) -> Vec<f64> {

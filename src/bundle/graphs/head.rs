@@ -44,6 +44,13 @@ impl<'a> Head<'a> {
         Attention::new(weights, &self.positions)
     }
 
+    /// The positions [L, 256] as a tensor named `name`, for checks.
+    pub(super) fn show_positions(&self, graph: &mut GraphBuilder, name: &str) {
+        let shape = [self.geometry.tokens, WIDTH];
+        let table = graph.constant(&format!("{name}.table"), &shape, &self.positions.table());
+        graph.unary("Identity", name, &table);
+    }
+
     /// Encoder memory [L, 256] of feature tokens [L, C], named `memory` (3.3).
     pub(super) fn encode(
         &self,

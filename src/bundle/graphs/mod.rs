@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 /// Version of the graphs made here: raised with every change of what they compute or are called.
 pub(super) const WRITER_VERSION: &str = "1";
 
+/// Golden name of the positions, which a graph computes with only in folded form.
+const POSITIONS: &str = "pos_embed";
+
 /// Golden names of tensors that bear another name in a graph.
 const ALIASES: [(&str, &str); 5] = [
     ("rec_map", "reconstruction_map"),
@@ -107,6 +110,9 @@ pub fn inspector_graph(
         let neck = neck::join(&mut graph, &levels);
         let features = neck::tokens(&mut graph, "features", &neck);
         let head = Head::new(&mut graph, weights, geometry)?;
+        if extra_outputs.contains(&POSITIONS) {
+            head.show_positions(&mut graph, POSITIONS);
+        }
         let memory = head.encode(&mut graph, &features, "target", "encoder.target")?;
         let decoder = head.decode(&mut graph, &inputs["prompt_memory"], &memory)?;
         let network = head.maps(&mut graph, &decoder, &neck)?;

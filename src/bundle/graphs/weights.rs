@@ -28,11 +28,6 @@ impl<'a> Weights<'a> {
         tensor.map(|tensor| tensor.values()).ok_or_else(|| BundleError::weight(&key, "is missing"))
     }
 
-    /// Whether the weight is there: the first block has no expansion.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(&format!("{}{name}", self.prefix))
-    }
-
     /// A convolution's weights [outputs, inputs, kernel, kernel].
     fn kernel(&self, name: &str) -> Result<([usize; 4], &'a [f32]), BundleError> {
         let key = format!("{}{name}", self.prefix);
@@ -42,6 +37,13 @@ impl<'a> Weights<'a> {
             BundleError::weight(&key, format!("has shape {:?}, not four axes", tensor.shape()))
         })?;
         Ok((shape, tensor.values()))
+    }
+
+    /// A convolution with its own bias.
+    pub(super) fn with_bias(&self, name: &str) -> Result<Convolution, BundleError> {
+        let (shape, kernel) = self.kernel(&format!("{name}.weight"))?;
+        let biases = self.values(&format!("{name}.bias"))?.to_vec();
+        Ok(Convolution { shape, weights: kernel.to_vec(), biases })
     }
 
     /// A bias-free convolution with the batch normalisation after it folded in (8.2).

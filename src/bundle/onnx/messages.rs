@@ -4,6 +4,8 @@
 pub mod element {
     /// 32-bit float.
     pub const FLOAT: i32 = 1;
+    /// 16-bit float.
+    pub const FLOAT16: i32 = 10;
     /// 64-bit signed integer.
     pub const INT64: i32 = 7;
 }

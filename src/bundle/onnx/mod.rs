@@ -2,9 +2,11 @@
 //!
 //! The builder knows the shape of every tensor, so any of them can be made an output.
 
+mod half;
 mod messages;
 mod operators;
 
+pub use half::to_half;
 use messages::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
@@ -128,27 +130,31 @@ impl GraphBuilder {
 
     /// The file's bytes, with `metadata` and the hash by which [`check`] knows it is whole.
     pub fn finish(self, metadata: &[(&str, &str)]) -> Vec<u8> {
-        let graph = self.graph.encode_to_vec();
-        let hash = hexadecimal(&Sha256::digest(&graph));
-        let entries = metadata.iter().copied().chain([(GRAPH_HASH_KEY, hash.as_str())]);
-        let model = ModelProto {
-            ir_version: Some(IR_VERSION),
-            producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
-            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            graph: Some(graph),
-            opset_import: vec![OperatorSetIdProto {
-                domain: Some(String::new()),
-                version: Some(OPSET_VERSION),
-            }],
-            metadata_props: entries
-                .map(|(key, value)| StringStringEntryProto {
-                    key: Some(key.to_owned()),
-                    value: Some(value.to_owned()),
-                })
-                .collect(),
-        };
-        model.encode_to_vec()
+        encode(&self.graph, metadata)
     }
+}
+
+fn encode(graph: &GraphProto, metadata: &[(&str, &str)]) -> Vec<u8> {
+    let graph = graph.encode_to_vec();
+    let hash = hexadecimal(&Sha256::digest(&graph));
+    let entries = metadata.iter().copied().chain([(GRAPH_HASH_KEY, hash.as_str())]);
+    let model = ModelProto {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto {
+            domain: Some(String::new()),
+            version: Some(OPSET_VERSION),
+        }],
+        metadata_props: entries
+            .map(|(key, value)| StringStringEntryProto {
+                key: Some(key.to_owned()),
+                value: Some(value.to_owned()),
+            })
+            .collect(),
+    };
+    model.encode_to_vec()
 }
 
 /// Whether `bytes` are a whole file of this writer that carries all of `metadata`.

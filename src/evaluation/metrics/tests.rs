@@ -1,8 +1,47 @@
-//! Stored numbers are scikit-learn's (1.9.1) and, for AUPRO, a sum over all distinct thresholds
-//! with scipy's (8-connected) `label`, on the data the small generator below makes.
+//! `tests/metrics/expected.json` is what scikit-learn (1.9.1) says of the data that the small
+//! generator below makes again and, for AUPRO, a sum over all distinct thresholds with scipy's
+//! (8-connected) `label`; `tests/metrics/make.py` made it.
 
 use super::*;
 use proptest::prelude::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Expected {
+    images: Vec<ImageCase>,
+    pixels: Vec<PixelCase>,
+}
+
+#[derive(Deserialize)]
+struct ImageCase {
+    count: usize,
+    levels: u64,
+    seed: u64,
+    defective: usize,
+    auroc: f64,
+    average_precision: f64,
+    roc: Option<Vec<(f64, f64)>>,
+    precision_recall: Option<Vec<(f64, f64)>>,
+}
+
+#[derive(Deserialize)]
+struct PixelCase {
+    levels: u64,
+    seed: u64,
+    side: usize,
+    pictures: usize,
+    /// Picture, first row, row after, first column, column after.
+    rectangles: Vec<[usize; 5]>,
+    regions: usize,
+    auroc: f64,
+    average_precision: f64,
+    aupro: f64,
+}
+
+fn expected() -> Expected {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/metrics/expected.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
 
 /// Knuth's linear congruential generator, upper 31 bits: easy to repeat elsewhere.
 fn numbers(count: usize, seed: u64) -> Vec<u64> {
@@ -21,73 +60,72 @@ fn close(found: f64, expected: f64) {
 
 #[test]
 fn images_agree_with_scikit_learn() {
-    let stored = [
-        (500, 40, 1, 171, 0.6970706909116764, 0.5275536515025725),
-        (20_000, 1000, 2, 7207, 0.6957714014091083, 0.5213298975447613),
-        (300, 3, 3, 87, 0.6485348874858345, 0.38030978662715426),
-    ];
-    for (count, levels, seed, defective, auroc, average_precision) in stored {
-        let random = numbers(2 * count, seed);
-        let level = |i: usize| random[i] % levels;
-        let scores: Vec<f32> = (0..count).map(|i| level(i) as f32 / 8.0 - 2.0).collect();
-        let labels: Vec<bool> =
-            (0..count).map(|i| random[count + i] % 7 + level(i) * 4 / levels >= 6).collect();
-        assert_eq!(labels.iter().filter(|label| **label).count(), defective);
-        let found = ranking(&scores, &labels).unwrap();
-        close(found.auroc, auroc);
-        close(found.average_precision, average_precision);
-    }
-}
-
-const SIDE: usize = 24;
-
-/// Six masks: good ones, regions that touch by a corner only, regions at the border.
-fn masks() -> Vec<Vec<u8>> {
-    let mut masks = vec![vec![0u8; SIDE * SIDE]; 6];
-    let mut fill =
-        |picture: usize, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
-            for y in rows {
-                masks[picture][y * SIDE..][columns.clone()].fill(1);
+    for case in expected().images {
+        let random = numbers(2 * case.count, case.seed);
+        let level = |i: usize| random[i] % case.levels;
+        let scores: Vec<f32> = (0..case.count).map(|i| level(i) as f32 / 8.0 - 2.0).collect();
+        let labels: Vec<bool> = (0..case.count)
+            .map(|i| random[case.count + i] % 7 + level(i) * 4 / case.levels >= 6)
+            .collect();
+        assert_eq!(labels.iter().filter(|label| **label).count(), case.defective);
+        let (found, curves) = ranking_with_curves(&scores, &labels).unwrap();
+        close(found.auroc, case.auroc);
+        close(found.average_precision, case.average_precision);
+        // Few points: none is thinned out.
+        let pairs = [(&curves.roc, case.roc), (&curves.precision_recall, case.precision_recall)];
+        for (curve, expected) in pairs {
+            let Some(expected) = expected else { continue };
+            assert_eq!(curve.points().count(), expected.len());
+            for (found, expected) in curve.points().zip(expected) {
+                close(found.0, expected.0);
+                close(found.1, expected.1);
             }
-        };
-    fill(1, 2..6, 3..9);
-    fill(1, 6..7, 9..10);
-    fill(1, 15..18, 15..20);
-    fill(2, 0..3, 0..2);
-    fill(2, 3..4, 2..3);
-    fill(2, 20..24, 22..24);
-    fill(4, 10..11, 0..24);
-    fill(4, 12..13, 5..6);
-    masks
+        }
+    }
 }
 
 #[test]
 fn pixels_agree_with_scikit_learn_and_scipy() {
-    let stored = [
-        (64, 0.7511940906398105, 0.288638006684193, 0.33833279623654094),
-        (1_000_000, 0.6877999111374409, 0.24246956404501516, 0.4080282150379899),
-        (5, 0.7570497630331754, 0.44185692339025223, 0.4274597689260012),
-    ];
-    let random = numbers(6 * SIDE * SIDE, 7);
-    for (levels, auroc, average_precision, aupro) in stored {
+    for case in expected().pixels {
+        let pixels_of_picture = case.side * case.side;
+        let mut masks = vec![vec![0u8; pixels_of_picture]; case.pictures];
+        for [picture, top, bottom, left, right] in case.rectangles {
+            for y in top..bottom {
+                masks[picture][y * case.side..][left..right].fill(1);
+            }
+        }
+        let random = numbers(case.pictures * pixels_of_picture, case.seed);
         let mut pixels = Pixels::default();
-        for (mask, random) in masks().iter().zip(random.chunks_exact(SIDE * SIDE)) {
+        for (mask, random) in masks.iter().zip(random.chunks_exact(pixels_of_picture)) {
             let value = |(&random, &mask): (&u64, &u8)| {
-                (random % levels) as f32 / levels as f32 + 0.25 * f32::from(mask)
+                (random % case.levels) as f32 / case.levels as f32 + 0.25 * f32::from(mask)
             };
             let map: Vec<f32> = random.iter().zip(mask).map(value).collect();
             if mask.contains(&1) {
-                pixels.add(&map, mask, SIDE);
+                pixels.add(&map, mask, case.side);
             } else {
                 pixels.add_good(&map);
             }
         }
-        assert_eq!(pixels.region_areas.len(), 6);
-        let found = pixels.ranking().unwrap();
-        close(found.auroc, auroc);
-        close(found.average_precision, average_precision);
-        close(found.aupro, aupro);
+        assert_eq!(pixels.region_areas.len(), case.regions);
+        let (found, _) = pixels.ranking().unwrap();
+        close(found.auroc, case.auroc);
+        close(found.average_precision, case.average_precision);
+        close(found.aupro, case.aupro);
     }
+}
+
+#[test]
+fn a_thinned_curve_keeps_its_shape() {
+    let random = numbers(40_000, 9);
+    let scores: Vec<f32> = random[..20_000].iter().map(|n| (n % 100_000) as f32).collect();
+    let labels: Vec<bool> = random[20_000..].iter().map(|n| n % 2 == 0).collect();
+    let (found, curves) = ranking_with_curves(&scores, &labels).unwrap();
+    let points: Vec<_> = curves.roc.points().collect();
+    assert!((500..3000).contains(&points.len()), "{}", points.len());
+    assert_eq!((points[0], points[points.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+    let area: f64 = points.windows(2).map(|p| (p[1].0 - p[0].0) * (p[0].1 + p[1].1) / 2.0).sum();
+    assert!((area - found.auroc).abs() < 1e-3, "{area} {found:?}");
 }
 
 #[test]
@@ -106,6 +144,9 @@ fn escapes_are_defective_parts_below_the_threshold() {
     assert_eq!(escape_rate(&scores, &defective, 1.0), Some(1.0 / 3.0));
     assert_eq!(escape_rate(&scores, &defective, f32::INFINITY), Some(1.0));
     assert_eq!(escape_rate(&scores, &defective, 0.0), Some(0.0));
+    assert_eq!(false_reject_rate(&scores, &defective, 0.1), Some(1.0));
+    assert_eq!(false_reject_rate(&scores, &defective, 0.2), Some(0.0));
+    assert_eq!(false_reject_rate(&[1.0], &[true], 0.5), None);
 }
 
 #[test]
@@ -160,7 +201,7 @@ proptest! {
         let flip = |values: &[f32]| values.iter().rev().copied().collect::<Vec<_>>();
         let flipped_mask: Vec<u8> = mask.iter().rev().copied().collect();
         turned.add(&flip(&map), &flipped_mask, 6);
-        let (plain, turned) = (plain.ranking().unwrap(), turned.ranking().unwrap());
+        let (plain, turned) = (plain.ranking().unwrap().0, turned.ranking().unwrap().0);
         prop_assert!((plain.aupro - turned.aupro).abs() < 1e-12);
         prop_assert!((plain.average_precision - turned.average_precision).abs() < 1e-12);
         prop_assert!(plain.aupro <= 1.0 + 1e-12);

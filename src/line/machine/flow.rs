@@ -2,7 +2,6 @@
 
 use super::super::schedule::Entry;
 use super::super::settings::Wiring;
-use super::super::tracker::Tracker;
 use super::super::{Alarm, LineOutput, LineState, TriggerSource};
 use super::{IDLE_AFTER, INDICATOR_PULSE, Line};
 use crate::part::{
@@ -31,20 +30,28 @@ impl Line {
             return;
         }
         let overtrigger = closer_than(self.settings.min_part);
+        let count = self.tracker.encoder.count_at(time);
+        if count.is_none() && self.tracker.is_by_distance() {
+            self.alarms.happened(Alarm::TrackingLost, self.now); // told too late to be placed
+        }
+        let may_run = self.tracker.belt_runs(&self.plc);
+        if self.tracker.encoder.is_dead_at_trigger(may_run) {
+            self.alarms.happened(Alarm::Encoder, self.now);
+        }
         if self.schedule.is_full() {
             self.alarms.happened(Alarm::ScheduleFull, self.now);
             self.sweep(out);
         }
-        self.arm(time, source);
+        self.arm(time, source, count.unwrap_or_else(|| self.tracker.encoder.count()));
         self.last_trigger = self.last_trigger.max(Some(time));
         self.running_until = self.now + IDLE_AFTER;
-        self.purge.trigger(self.settings.transit(), time);
+        self.purge.trigger(&self.settings, time);
         self.announce(overtrigger, out);
     }
 
-    fn arm(&mut self, time: LineTime, source: TriggerSource) {
+    fn arm(&mut self, time: LineTime, source: TriggerSource, count: i64) {
         let sequence = self.last_triggered.map_or(SequenceNumber::FIRST, SequenceNumber::next);
-        let window = Tracker::window(&self.settings, time);
+        let window = self.tracker.window(&self.settings, time, count);
         let result = PartResult {
             sequence,
             decision: Decision::Pending,
@@ -60,8 +67,8 @@ impl Line {
             largest: None,
             triggered: time,
             committed: time,
-            deadline: window.deadline,
-            encoder_count: self.tracker.encoder_count,
+            deadline: self.tracker.deadline(&window, self.now),
+            encoder_count: count,
             tag: self.tag,
         };
         self.schedule.push(Entry::armed(result, window, self.is_ready()));
@@ -77,9 +84,9 @@ impl Line {
             self.decide_pending(reason, |entry| Some(entry.result.sequence) == newest);
             return;
         }
-        let now = self.now;
+        let (here, now) = (self.tracker.here(self.now), self.now);
         let Some(entry) = self.schedule.newest_mut() else { return };
-        if entry.window.deadline <= now {
+        if entry.window.is_overdue(here, now) {
             return; // told too late: the deadline decides it before anybody looks
         }
         entry.announced = true;
@@ -121,9 +128,17 @@ impl Line {
         self.alarms.stopped().then_some(reason)
     }
 
+    /// The way has the part's frame.
+    pub(super) fn captured(&mut self, sequence: SequenceNumber) {
+        let index = self.schedule.position(sequence);
+        if let Some(entry) = index.and_then(|index| self.schedule.get_mut(index)) {
+            entry.captured = true;
+        }
+    }
+
     /// The way's answer. In time it decides; late it is told and changes nothing.
     pub(super) fn verdict(&mut self, verdict: &Verdict, out: &mut Vec<LineOutput>) {
-        let now = self.now;
+        let (here, now) = (self.tracker.here(self.now), self.now);
         let Some(index) = self.schedule.position(verdict.sequence) else {
             if self.was_triggered(verdict.sequence) {
                 self.late(verdict, out);
@@ -135,10 +150,11 @@ impl Line {
             return;
         }
         entry.answered = true;
-        if entry.is_pending() && now < entry.window.deadline {
+        let in_time = !entry.window.is_overdue(here, now);
+        if entry.is_pending() && in_time {
             let reason = self.reason_of_fault().unwrap_or_else(|| reason_of(verdict));
             self.commit(index, reason, Some(verdict));
-        } else if now >= entry.window.deadline {
+        } else if !in_time || entry.result.reason == Reason::Deadline {
             if !entry.published {
                 entry.result.flags.late = true;
                 keep_numbers(&mut entry.result, verdict);
@@ -168,6 +184,7 @@ impl Line {
         result.reason = reason;
         result.decision = reason.decision();
         result.committed = now;
+        result.deadline = self.tracker.deadline(&entry.window, now);
         result.flags.inhibited = inhibited;
         result.flags.forced = reason == Reason::Forced;
         result.flags.reject_left_armed = result.decision != Decision::Pass;
@@ -204,9 +221,9 @@ impl Line {
 
     /// Pending parts whose deadline has come stay rejected, for good.
     pub(super) fn decide_overdue(&mut self) {
-        let now = self.now;
+        let (here, now) = (self.tracker.here(self.now), self.now);
         let reason = self.reason_of_fault().unwrap_or(Reason::Deadline);
-        self.decide_pending(reason, |entry| entry.window.deadline <= now);
+        self.decide_pending(reason, |entry| entry.window.is_overdue(here, now));
     }
 
     /// Decides every pending part for which `wanted` holds.
@@ -246,7 +263,8 @@ impl Line {
         let swept = u32::try_from(swept.count()).unwrap_or(u32::MAX);
         self.counters.collateral = self.counters.collateral.wrapping_add(swept);
         self.schedule.clear();
-        self.tracker.forget();
+        self.tracker.forget(self.now);
+        self.gate.forget();
     }
 }
 

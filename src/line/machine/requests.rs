@@ -61,8 +61,8 @@ impl Line {
             InputLine::Run => self.tracker.run_line = level,
             InputLine::AirOk => self.air_ok = Some(level),
             InputLine::Reset => self.reset_due = level.then_some(self.now + RESET_HOLD),
-            // Triggers come as LineEvent::Trigger; the barrier is not supervised in this mode.
-            InputLine::Trigger | InputLine::Confirm => {}
+            InputLine::Confirm => self.barrier(level),
+            InputLine::Trigger => {} // triggers come as LineEvent::Trigger
         }
     }
 
@@ -81,12 +81,12 @@ impl Line {
             }
             self.sweep(out);
             self.alarms.clear();
-            let signal = self.settings.run_signal;
-            self.purge = Purge::begin(signal, self.settings.transit(), self.now);
-            self.purge.follow(self.tracker.belt_runs(&self.plc), self.now);
+            self.begin_purge();
         }
         self.restart_history();
+        self.confirm.restart();
         self.missed = false;
+        self.clears = self.clears.wrapping_add(1);
         result::OK
     }
 

@@ -1,11 +1,8 @@
 //! The state machine of line-io 1.5: the first state that holds, and how stopping ends.
 
-use super::super::{Alarm, AlarmSet, LineOutput, LineState, NamurStatus};
+use super::super::{Alarm, AlarmSet, Awaits, LineOutput, LineState, NamurStatus};
 use super::Line;
-use crate::part::{Duration, LineTime, Reason};
-
-/// Longest drain after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(5);
+use crate::part::{LineTime, Reason};
 
 /// Stopping: parts on their way are still treated, for a while.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +17,7 @@ impl Line {
     /// SIGTERM. Any state -> Stopping; a second one changes nothing.
     pub(super) fn stop(&mut self) {
         let at_once = matches!(self.state, LineState::Starting | LineState::Fault);
-        self.stopping.get_or_insert(Drain { until: self.now + DRAIN, at_once });
+        self.stopping.get_or_insert(Drain { until: self.now + self.settings.drain, at_once });
     }
 
     /// Stopping without draining: stopped from Starting or Fault, or a stop alarm came.
@@ -28,15 +25,22 @@ impl Line {
         self.alarms.stopped() || self.stopping.is_some_and(|drain| drain.at_once)
     }
 
-    /// Starting -> Ready, once: the way inspects, the geometry is sound, the wires are known.
-    fn is_started(&self) -> bool {
-        let air = !self.settings.air_ok_wired || self.air_ok == Some(true);
-        let plc = !self.settings.stop_alarms.contains(Alarm::PlcLost) || !self.plc.is_lost();
-        self.started || (self.way_ready && self.geometry_sound && air && plc)
+    /// What keeps the line in Starting; `None` once it has left it.
+    pub(super) fn awaits(&self) -> Option<Awaits> {
+        let plc_stops = self.settings.stop_alarms.contains(Alarm::PlcLost);
+        let hurdles = [
+            (!self.geometry_sound, Awaits::PossibleGeometry),
+            (!self.way_ready, Awaits::Way),
+            (self.verdicts_fit == Some(false), Awaits::FasterVerdicts),
+            (self.settings.air_ok_wired && self.air_ok != Some(true), Awaits::Air),
+            (!self.actuator_known, Awaits::Actuator),
+            (plc_stops && self.plc.is_lost(), Awaits::PlcHeartbeat),
+        ];
+        hurdles.into_iter().find(|hurdle| hurdle.0 && !self.started).map(|hurdle| hurdle.1)
     }
 
     pub(super) fn change_state(&mut self, out: &mut Vec<LineOutput>) {
-        self.started = self.is_started();
+        self.started = self.awaits().is_none();
         let to = self.first_that_holds();
         if to != self.state {
             out.push(LineOutput::StateChanged { from: self.state, to });

@@ -36,6 +36,7 @@ impl Line {
         LineSnapshot {
             state: self.state,
             namur: self.namur(),
+            awaits: self.awaits(),
             outputs: self.outputs(),
             gate_rejects: self.gate.rejects(),
             alarms: self.alarms.active(),
@@ -51,10 +52,12 @@ impl Line {
             armed: u16::try_from(self.schedule.armed()).unwrap_or(u16::MAX),
             trigger_ready: self.is_trigger_ready(),
             busy: self.is_busy(),
+            acquiring: self.schedule.awaits_frame(),
+            clears: self.clears,
             missed: self.missed,
             energise_to_pass: self.settings.wiring == Wiring::EnergiseToPass,
-            encoder_count: self.tracker.encoder_count,
-            encoder_counts_per_s: 0,
+            encoder_count: self.tracker.encoder.count(),
+            encoder_counts_per_s: self.tracker.encoder.speed_at(self.now).round() as i32,
             counters: self.counters,
         }
     }
@@ -62,6 +65,16 @@ impl Line {
     /// Parts not decided yet.
     pub fn pending(&self) -> usize {
         self.schedule.pending()
+    }
+
+    #[cfg(test)]
+    pub(in crate::line) fn capacities(&self) -> [usize; 4] {
+        [
+            self.schedule.capacity(),
+            self.gate.capacity(),
+            self.tracker.encoder.capacity(),
+            self.confirm.capacity(),
+        ]
     }
 
     fn is_busy(&self) -> bool {

@@ -39,12 +39,12 @@ impl<'a> Checker<'a> {
 
     fn open(&self, part: &PartResult) -> LineTime {
         let s = self.settings;
-        part.triggered + s.delay - s.actuation_time - s.jitter
+        part.triggered + delay_of(s) - s.actuation_time - s.jitter
     }
 
     fn close(&self, part: &PartResult) -> LineTime {
         let s = self.settings;
-        part.triggered + s.delay + s.pulse + s.jitter
+        part.triggered + delay_of(s) + s.pulse + s.jitter
     }
 
     fn deadline(&self, part: &PartResult) -> LineTime {
@@ -192,7 +192,7 @@ impl<'a> Checker<'a> {
             // A trigger in the very instant may have come before or after it.
             let mut triggers = self.trace.results.iter().map(|result| result.triggered);
             let first = triggers.find(|time| *time >= begin);
-            let end = first.map_or(END, |time| time + self.settings.transit());
+            let end = first.map_or(END, |time| time + transit_of(self.settings));
             let done = self.trace.purge_done.iter().find(|done| **done >= begin);
             let end = end.min(done.copied().unwrap_or(END));
             for free in overlaps(&self.released, (begin, end)) {

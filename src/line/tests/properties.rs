@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 /// What somebody does.
 #[derive(Clone, Copy, Debug)]
-enum Action {
+pub enum Action {
     Trigger,
     SoftTrigger,
     Command(Command),
@@ -31,7 +31,7 @@ struct Scenario {
     stop: bool,
 }
 
-fn micros(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
+pub fn micros(range: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_micros)
 }
 
@@ -72,7 +72,7 @@ fn settings() -> impl Strategy<Value = LineSettings> {
     )
 }
 
-fn answer(decision_time: Duration) -> impl Strategy<Value = Option<Answer>> {
+pub fn answer(decision_time: Duration) -> impl Strategy<Value = Option<Answer>> {
     let longest = decision_time.as_micros() as u64 * 5 / 4 + 2;
     let after = prop_oneof![
         6 => micros(0..longest),
@@ -90,7 +90,7 @@ fn answer(decision_time: Duration) -> impl Strategy<Value = Option<Answer>> {
     })
 }
 
-fn action() -> impl Strategy<Value = Action> {
+pub fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         60 => Just(Action::Trigger),
         2 => Just(Action::SoftTrigger),
@@ -180,7 +180,7 @@ fn run(scenario: &Scenario, manner: Manner) -> Simulation {
         push(&mut simulation, *action, index as u16, time);
         simulation.run_until(time);
     }
-    let rest = scenario.settings.transit() + scenario.settings.decide_max + ms(10);
+    let rest = transit_of(&scenario.settings) + scenario.settings.decide_max + ms(10);
     if scenario.stop {
         simulation.push(LineEvent::Stop { time });
     }
@@ -193,7 +193,7 @@ fn run(scenario: &Scenario, manner: Manner) -> Simulation {
     simulation
 }
 
-fn push(simulation: &mut Simulation, action: Action, index: u16, time: LineTime) {
+pub fn push(simulation: &mut Simulation, action: Action, index: u16, time: LineTime) {
     match action {
         Action::Trigger => simulation.trigger(time),
         Action::SoftTrigger => simulation.command(Command::SoftTrigger, time),
@@ -223,7 +223,7 @@ fn parts_only(mut scenario: Scenario) -> Scenario {
     scenario
 }
 
-fn config(cases: u32) -> ProptestConfig {
+pub fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
         failure_persistence: None,
         cases,
@@ -321,7 +321,7 @@ proptest! {
                 simulation.push_late(event, delay);
             }
         }
-        simulation.run_until(time + ms(1000) + scenario.settings.transit());
+        simulation.run_until(time + ms(1000) + transit_of(&scenario.settings));
         let late = simulation.trace.alarms.iter().any(|alarm| alarm.1 == Alarm::LateFire);
         let checker = Checker::new(&scenario.settings, &simulation.trace);
         checker.sequence_without_gaps();

@@ -86,8 +86,29 @@ fn a_part_without_a_frame_is_rejected() {
     assert!(line.rejects_at(at(1283)) && line.rejects_at(at(2351)) && !line.rejects_at(at(2352)));
     assert!(line.line.snapshot().missed);
     line.command(Command::ClearFault, at(4100));
+    assert_eq!(line.line.snapshot().clears, 0);
     line.run_until(at(4100));
     assert!(!line.line.snapshot().missed);
+    assert_eq!(line.line.snapshot().clears, 1);
+}
+
+/// ACQUIRING (1.4): from the trigger until the part's frame is there, or its decision without one.
+#[test]
+fn a_part_is_acquiring_until_its_frame_is_there() {
+    let answers = script(&[|| Answer::good(ms(50)), || Answer::nothing(ms(100), Reason::NoFrame)]);
+    let mut line = Simulation::ready(reject_line(), answers);
+    line.trigger(at(1000));
+    let sequence = SequenceNumber::FIRST;
+    line.push(LineEvent::Captured { sequence, time: at(1020) });
+    line.trigger(at(2000));
+    let mut shown = Vec::new();
+    for moment in [999, 1019, 1021, 1051, 2001, 2099, 2101] {
+        line.run_until(at(moment));
+        let snapshot = line.line.snapshot();
+        shown.push((snapshot.acquiring, snapshot.busy));
+    }
+    let (idle, waits, works) = ((false, false), (true, true), (false, true));
+    assert_eq!(shown, [idle, waits, works, idle, waits, waits, idle]);
 }
 
 /// Row 2: the engine is late, then hangs: rejected at D, Fault after five in a row.

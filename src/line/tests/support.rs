@@ -13,6 +13,9 @@ pub const fn at(millis: u64) -> LineTime {
     LineTime::from_millis(millis)
 }
 
+/// Room for the outputs of one event, as the line's thread has it.
+pub const OUTPUTS: usize = 1024;
+
 pub const ACTIVE_PRODUCT: u16 = 7;
 
 /// What the way does with a part.
@@ -51,6 +54,10 @@ pub struct Trace {
     pub late: Vec<Verdict>,
     pub stopped: Option<LineTime>,
     pub purge_done: Vec<LineTime>,
+    /// When the line began.
+    pub begun: LineTime,
+    /// Where the belt is, as told.
+    pub counts: Vec<(LineTime, i64)>,
     /// Every output as text, to compare two runs; only if asked for.
     pub everything: Option<Vec<String>>,
 }
@@ -84,6 +91,9 @@ pub struct Simulation {
     pub way: Way,
     /// A product whose load fails with 5.
     pub broken_product: u16,
+    /// Whether the n-th reject is seen in the chute, over and over; `None`: no barrier.
+    pub chute: Option<Vec<bool>>,
+    fallen: usize,
     pub now: LineTime,
     queue: BinaryHeap<Reverse<Queued>>,
     queued: u64,
@@ -94,20 +104,27 @@ pub struct Simulation {
 impl Simulation {
     /// A line that has just started, at 0.
     pub fn new(settings: LineSettings, way: Way) -> Self {
-        let line = Line::new(settings.clone(), LineTime::ZERO);
+        Self::start(settings, way, LineTime::ZERO)
+    }
+
+    /// A line that has just started.
+    pub fn start(settings: LineSettings, way: Way, begun: LineTime) -> Self {
+        let line = Line::new(settings.clone(), begun);
         let mut simulation = Self {
             line,
             settings,
-            trace: Trace::default(),
+            trace: Trace { begun, ..Trace::default() },
             way,
             broken_product: 0,
-            now: LineTime::ZERO,
+            chute: None,
+            fallen: 0,
+            now: begun,
             queue: BinaryHeap::new(),
             queued: 0,
-            out: Vec::new(),
+            out: Vec::with_capacity(OUTPUTS),
             state: LineState::Starting,
         };
-        simulation.advance(LineTime::ZERO);
+        simulation.advance(begun);
         simulation
     }
 
@@ -173,6 +190,9 @@ impl Simulation {
         if let LineEvent::Command { command: Command::PurgeDone, .. } = event {
             self.trace.purge_done.push(arrival);
         }
+        if let LineEvent::Encoder { count, .. } = event {
+            self.trace.counts.push((arrival, count));
+        }
         self.now = arrival;
         let mut out = std::mem::take(&mut self.out);
         self.line.wake(arrival);
@@ -202,7 +222,13 @@ impl Simulation {
     fn note(&mut self, output: LineOutput) {
         let now = self.now;
         match output {
-            LineOutput::Outputs(levels) => self.trace.outputs.push((now, levels)),
+            LineOutput::Outputs(levels) => {
+                let before = self.trace.outputs.last().is_some_and(|last| last.1.reject);
+                self.trace.outputs.push((now, levels));
+                if levels.reject && !before {
+                    self.drop_into_chute();
+                }
+            }
             LineOutput::Armed(part) => {
                 self.trace.armed.push((now, part));
                 self.answer(&part);
@@ -228,6 +254,16 @@ impl Simulation {
         }
     }
 
+    /// Energise to reject: what is rejected covers the barrier 80 ms later, for 30 ms.
+    fn drop_into_chute(&mut self) {
+        let Some(seen) = &self.chute else { return };
+        self.fallen += 1;
+        if seen[(self.fallen - 1) % seen.len()] {
+            self.input(InputLine::Confirm, true, self.now + ms(80));
+            self.input(InputLine::Confirm, false, self.now + ms(110));
+        }
+    }
+
     fn answer(&mut self, part: &PartAnnouncement) {
         if let Some(answer) = (self.way)(part) {
             let Answer { after, reason, score, threshold } = answer;
@@ -250,7 +286,8 @@ impl Simulation {
         let working = [LineState::Ready, LineState::Running, LineState::Degraded];
         assert!(!outputs.ready || working.contains(&state), "ready in {state:?}");
         if state == LineState::Fault {
-            assert!(snapshot.gate_rejects && !outputs.ready && outputs.fault, "Fault rejects");
+            let rejects = snapshot.gate_rejects || self.settings.fault_gate == FaultGate::PerPart;
+            assert!(rejects && !outputs.ready && outputs.fault, "Fault rejects");
             assert!(snapshot.fault_code > 0);
         } else {
             assert!(!outputs.fault);
@@ -262,6 +299,13 @@ impl Simulation {
             let due = self.line.next_due();
             assert!(due > self.now && due <= self.now + ms(100), "next due {due}");
         }
+    }
+
+    /// What was allocated at the start is all there ever is.
+    pub fn assert_memory_is_flat(&self) {
+        let fresh = Line::new(self.settings.clone(), LineTime::ZERO);
+        assert_eq!(self.line.capacities(), fresh.capacities());
+        assert_eq!(self.out.capacity(), OUTPUTS);
     }
 
     /// The gate's level over time: (from, rejects), edges only.
@@ -308,11 +352,100 @@ fn stamp(event: &LineEvent) -> LineTime {
         | LineEvent::Input { time, .. }
         | LineEvent::Encoder { time, .. }
         | LineEvent::Verdict { time, .. }
+        | LineEvent::Captured { time, .. }
         | LineEvent::Command { time, .. }
         | LineEvent::WayReady { time, .. }
+        | LineEvent::VerdictTime { time, .. }
         | LineEvent::ProductChanged { time, .. }
         | LineEvent::WireFault { time, .. }
         | LineEvent::Cause { time, .. }
         | LineEvent::Stop { time } => time,
     }
+}
+
+/// A belt with an encoder: it tells every `step` counts, and pulls the trigger where parts are.
+#[derive(Clone, Copy, Debug)]
+pub struct Belt {
+    pub time: LineTime,
+    pub count: i64,
+    pub step: i64,
+    /// The line is called between the counts too.
+    pub called_more: bool,
+}
+
+impl Belt {
+    pub fn new(time: LineTime, count: i64) -> Self {
+        Self { time, count, step: 1, called_more: false }
+    }
+
+    /// The first count, told at once.
+    pub fn tell(&self, simulation: &mut Simulation) {
+        if self.called_more {
+            let between = self.time - Duration::from_micros(77);
+            if between > simulation.now {
+                simulation.run_until(between);
+                simulation.advance(between);
+            }
+        }
+        simulation.push(LineEvent::Encoder { count: self.count, time: self.time });
+        simulation.run_until(self.time);
+    }
+
+    /// Goes `counts` on (back where negative) at `speed` counts per second.
+    pub fn travel(&mut self, simulation: &mut Simulation, counts: i64, speed: u32) {
+        let mut left = counts.abs();
+        while left > 0 {
+            let step = left.min(self.step);
+            left -= step;
+            self.time = self.time + time_for(step, speed);
+            self.count += step * counts.signum();
+            self.tell(simulation);
+        }
+    }
+
+    /// As [`Belt::travel`], to a place.
+    pub fn travel_to(&mut self, simulation: &mut Simulation, count: i64, speed: u32) {
+        self.travel(simulation, count - self.count, speed);
+    }
+
+    /// Stands.
+    pub fn wait(&mut self, simulation: &mut Simulation, time: Duration) {
+        self.time = self.time + time;
+        simulation.run_until(self.time);
+    }
+
+    /// A part here and now.
+    pub fn part(&self, simulation: &mut Simulation) {
+        simulation.trigger(self.time);
+        simulation.run_until(self.time);
+    }
+}
+
+/// Time for `counts`, rounded up.
+pub fn time_for(counts: i64, speed: u32) -> Duration {
+    Duration::from_nanos((counts.unsigned_abs() * 1_000_000_000).div_ceil(u64::from(speed)))
+}
+
+/// Distance mode's numbers.
+pub fn way_of(settings: &LineSettings) -> EncoderTravel {
+    match settings.travel {
+        Travel::Distance(way) => way,
+        Travel::Delay { .. } => panic!("delay mode"),
+    }
+}
+
+/// From the trigger to the ejector, in delay mode; in distance mode at the largest speed.
+pub fn delay_of(settings: &LineSettings) -> Duration {
+    match settings.travel {
+        Travel::Delay { delay, .. } => delay,
+        Travel::Distance(way) => Duration::from_secs_f64(
+            f64::from(way.distance_counts) / f64::from(way.speed_max_counts_per_s),
+        ),
+    }
+}
+
+/// R6 in delay mode: delay + actuation + pulse + 2 J.
+pub fn transit_of(settings: &LineSettings) -> Duration {
+    let window = settings.actuation_time + settings.pulse + settings.jitter * 2;
+    delay_of(settings) + window
 }

@@ -1,12 +1,16 @@
 //! The input wires: a thread that waits for kernel events and stamps nothing itself.
 
-use super::{CONSUMER, GpioSettings, INTERRUPTED, system_error};
-use crate::line::{Alarm, InputLine, LineEvent, TriggerSource};
+use super::edges::Edges;
+use super::quadrature::Channel;
+use super::{CONSUMER, FoundLine, GpioSettings, INTERRUPTED, system_error};
+use crate::line::{Alarm, InputLine, LineEvent};
 use crate::line_io::LineIoError;
+use crate::line_io::realtime::{self, RealtimeSettings};
 use crate::part::{Duration, LineTime};
 use crossbeam_channel::{SendTimeoutError, Sender};
 use gpiocdev::Request;
-use gpiocdev::line::{Bias, EdgeDetection, EdgeEvent, EdgeKind, EventClock, Offset};
+use gpiocdev::line::{Bias, EdgeDetection, EventClock, Values};
+use gpiocdev::request::Builder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,13 +20,57 @@ const EVENTS: u32 = 1024;
 /// How often the thread looks whether it is to end.
 const WAKE: Duration = Duration::from_millis(100);
 
-/// The kernel's debounce (line-io 1.6). Never on trigger: it would move t0.
-fn debounce(input: InputLine) -> Option<Duration> {
-    match input {
-        InputLine::Trigger | InputLine::Confirm => None,
-        InputLine::Reset | InputLine::Run => Some(Duration::from_millis(20)),
-        InputLine::AirOk => Some(Duration::from_millis(500)),
+/// Wires into the box (line-io 1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputWire {
+    /// A wire with a meaning of its own.
+    Line(InputLine),
+    /// Channel A of the encoder.
+    EncoderA,
+    /// Channel B of the encoder.
+    EncoderB,
+}
+
+impl InputWire {
+    /// The encoder's channel, if it is one.
+    pub(super) fn channel(self) -> Option<Channel> {
+        match self {
+            Self::EncoderA => Some(Channel::A),
+            Self::EncoderB => Some(Channel::B),
+            Self::Line(_) => None,
+        }
     }
+
+    /// The kernel's debounce (line-io 1.6). Never where a stamp is t0, e0 or a proof: it would move
+    /// the stamp by its period.
+    fn debounce(self) -> Option<Duration> {
+        match self {
+            Self::EncoderA | Self::EncoderB => None,
+            Self::Line(InputLine::Trigger | InputLine::Confirm) => None,
+            Self::Line(InputLine::Reset | InputLine::Run) => Some(Duration::from_millis(20)),
+            Self::Line(InputLine::AirOk) => Some(Duration::from_millis(500)),
+        }
+    }
+}
+
+/// What pulls an input that nothing drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// The pad's own resistor, towards logical 0: a broken wire is no signal.
+    Inactive,
+    /// Nothing of this chip: the board has its own resistors.
+    Disabled,
+}
+
+/// The input wires and how they are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpioInputSettings {
+    /// Chip and lines.
+    pub wires: GpioSettings<InputWire>,
+    /// Pull of every one of them.
+    pub pull: Pull,
+    /// Scheduling of the thread `gpio-in`.
+    pub realtime: RealtimeSettings,
 }
 
 /// The input lines of one chip and their thread; dropping it joins the thread.
@@ -32,48 +80,66 @@ pub struct GpioInputs {
 }
 
 impl GpioInputs {
-    /// Takes every line in one request and starts thread `gpio-in`. The first events are the
-    /// levels of every line but the trigger.
+    /// Takes every line in one request, so that their edges are one ordered stream, and starts
+    /// thread `gpio-in`. The first events are the levels of every line but the trigger.
     ///
-    /// Lost edge events raise TRACKING_LOST: a gap names no line, so trigger edges may be among
-    /// them, and then the parts are no longer known.
+    /// Lost edge events raise TRACKING_LOST, and ENCODER where one is wired: a gap names no line.
+    /// So does, lastingly, a chip that can no longer be read.
     ///
     /// # Errors
     /// Chip or line is missing, busy or not permitted; named, with the remedy.
     pub fn start(
-        settings: &GpioSettings<InputLine>,
+        settings: &GpioInputSettings,
         events: Sender<LineEvent>,
     ) -> Result<Self, LineIoError> {
-        let (chip, found) = settings.find()?;
-        let mut builder = Request::builder();
-        builder.on_chip(&settings.chip).with_consumer(CONSUMER);
-        builder.with_kernel_event_buffer_size(EVENTS);
-        for line in &found {
-            let trigger = line.meaning == InputLine::Trigger;
-            let edges = if trigger { EdgeDetection::RisingEdge } else { EdgeDetection::BothEdges };
-            builder.with_line(line.offset).as_input().with_edge_detection(edges);
-            builder.with_event_clock(EventClock::Monotonic);
-            // Towards inactive: a broken wire reads 0.
-            if line.active_low {
-                builder.as_active_low().with_bias(Bias::PullUp);
-            } else {
-                builder.as_active_high().with_bias(Bias::PullDown);
-            }
-            builder.with_debounce_period(debounce(line.meaning).unwrap_or_default());
-        }
-        let request = builder.request();
-        let request = request.map_err(|error| settings.request_refusal(&chip, &found, &error))?;
-        let lines = found.iter().map(|line| (line.meaning, line.offset)).collect();
+        let (chip, found) = settings.wires.find()?;
+        let request = request(settings, &found).request();
+        let request =
+            request.map_err(|error| settings.wires.request_refusal(&chip, &found, &error))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let reader =
-            Reader { request, edges: Edges { lines, next: None }, events, stop: Arc::clone(&stop) };
+        let reader = Reader {
+            request,
+            edges: Edges::new(&found),
+            found: Vec::with_capacity(16),
+            events,
+            stop: Arc::clone(&stop),
+        };
+        let realtime = settings.realtime.clone();
         let thread = std::thread::Builder::new().name("gpio-in".into());
-        let thread = thread.spawn(move || reader.run()).map_err(|error| LineIoError::Gpio {
-            what: settings.chip.display().to_string(),
+        let thread = thread.spawn(move || {
+            realtime::apply(&realtime);
+            reader.run();
+        });
+        let thread = thread.map_err(|error| LineIoError::Gpio {
+            what: settings.wires.chip.display().to_string(),
             reason: format!("thread gpio-in cannot be started: {error}; look at memory and limits"),
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
+}
+
+fn request(settings: &GpioInputSettings, found: &[FoundLine<InputWire>]) -> Builder {
+    let mut builder = Request::builder();
+    builder.on_chip(&settings.wires.chip).with_consumer(CONSUMER);
+    builder.with_kernel_event_buffer_size(EVENTS);
+    for line in found {
+        let trigger = line.meaning == InputWire::Line(InputLine::Trigger);
+        let edges = if trigger { EdgeDetection::RisingEdge } else { EdgeDetection::BothEdges };
+        builder.with_line(line.offset).as_input().with_edge_detection(edges);
+        builder.with_event_clock(EventClock::Monotonic);
+        builder.with_bias(match (settings.pull, line.active_low) {
+            (Pull::Disabled, _) => Bias::Disabled,
+            (Pull::Inactive, true) => Bias::PullUp,
+            (Pull::Inactive, false) => Bias::PullDown,
+        });
+        if line.active_low {
+            builder.as_active_low();
+        } else {
+            builder.as_active_high();
+        }
+        builder.with_debounce_period(line.meaning.debounce().unwrap_or_default());
+    }
+    builder
 }
 
 impl Drop for GpioInputs {
@@ -85,70 +151,86 @@ impl Drop for GpioInputs {
     }
 }
 
-/// The end: the line is gone, or we are to stop.
+/// The end: the line is gone, the wires are gone, or we are to stop.
 struct Ended;
 
 struct Reader {
     request: Request,
     edges: Edges,
+    /// Events of one edge; kept, so that the thread does not allocate.
+    found: Vec<LineEvent>,
     events: Sender<LineEvent>,
     stop: Arc<AtomicBool>,
 }
 
 impl Reader {
     fn run(mut self) {
-        if self.send_levels().is_err() {
+        if self.tell_levels().is_err() {
             return;
         }
-        loop {
-            match self.request.wait_edge_event(WAKE) {
-                Ok(true) => {}
-                Ok(false) if !self.stop.load(Ordering::Relaxed) => continue,
-                Ok(false) => return,
-                Err(error) if system_error(&error) == Some(INTERRUPTED) => continue,
-                Err(error) => return self.lost(&error),
-            }
-            let edge = match self.request.read_edge_event() {
-                Ok(edge) => edge,
-                Err(error) if system_error(&error) == Some(INTERRUPTED) => continue,
-                Err(error) => return self.lost(&error),
-            };
-            let (gap, event) = self.edges.translate(&edge);
-            let gap = gap.map_or(Ok(()), |gap| {
-                log::error!("GPIO edge events were lost before {}", edge.timestamp_ns);
-                self.send(gap).and_then(|()| self.send_levels())
-            });
-            if gap.and_then(|()| event.map_or(Ok(()), |event| self.send(event))).is_err() {
-                return;
-            }
-        }
+        while self.turn().is_ok() {}
     }
 
-    /// The levels of this moment, of every line but the trigger.
-    fn send_levels(&self) -> Result<(), Ended> {
-        for &(input, offset) in &self.edges.lines {
-            if input == InputLine::Trigger {
-                continue;
+    /// Waits for one edge, or the end of a lockout, and tells it.
+    fn turn(&mut self) -> Result<(), Ended> {
+        let now = LineTime::now();
+        let wait = self.edges.due().map_or(WAKE, |due| WAKE.min(due.since(now)));
+        match self.request.wait_edge_event(wait) {
+            Ok(true) => {}
+            Ok(false) if self.stop.load(Ordering::Relaxed) => return Err(Ended),
+            Ok(false) => {
+                self.edges.settle(LineTime::now(), &mut self.found);
+                return self.tell();
             }
-            match self.request.value(offset) {
-                Ok(level) => {
-                    let time = LineTime::now();
-                    self.send(LineEvent::Input { input, level: level.into(), time })?;
-                }
-                Err(error) => {
-                    self.lost(&error);
-                    return Err(Ended);
-                }
-            }
+            Err(error) => return self.interrupted_or_lost(&error),
+        }
+        let edge = match self.request.read_edge_event() {
+            Ok(edge) => edge,
+            Err(error) => return self.interrupted_or_lost(&error),
+        };
+        let gap = self.edges.edge(&edge, &mut self.found);
+        self.tell()?;
+        if gap.is_some() {
+            log::error!("GPIO edge events were lost before {}", edge.timestamp_ns);
+            self.tell_levels()?;
         }
         Ok(())
     }
 
-    fn lost(&self, error: &gpiocdev::Error) {
-        log::error!("GPIO inputs cannot be read any more: {error}");
-        let alarm = Alarm::TrackingLost;
-        // When this cannot be sent either, the line is gone.
-        let _ = self.send(LineEvent::WireFault { alarm, time: LineTime::now() });
+    /// The levels of this moment.
+    fn tell_levels(&mut self) -> Result<(), Ended> {
+        let mut values = Values::default();
+        for (_, offset) in self.edges.lines() {
+            values.set(*offset, gpiocdev::line::Value::Inactive);
+        }
+        if let Err(error) = self.request.values(&mut values) {
+            return self.interrupted_or_lost(&error).and_then(|()| self.tell_levels());
+        }
+        let level = |offset| values.get(offset).is_some_and(bool::from);
+        let levels: Vec<bool> =
+            self.edges.lines().iter().map(|(_, offset)| level(*offset)).collect();
+        self.edges.levels(&levels, LineTime::now(), &mut self.found);
+        self.tell()
+    }
+
+    fn interrupted_or_lost(&mut self, error: &gpiocdev::Error) -> Result<(), Ended> {
+        if system_error(error) == Some(INTERRUPTED) {
+            return Ok(());
+        }
+        log::error!("GPIO inputs cannot be read any more: {error}; restart when the chip is back");
+        let (alarm, time) = (Alarm::TrackingLost, LineTime::now());
+        self.found.push(LineEvent::WireFault { alarm, time });
+        // Lasting: without its trigger the box must not come back by a CLEAR_FAULT.
+        self.found.push(LineEvent::Cause { alarm, present: true, time });
+        self.tell()?;
+        Err(Ended)
+    }
+
+    fn tell(&mut self) -> Result<(), Ended> {
+        let mut found = std::mem::take(&mut self.found);
+        let told = found.drain(..).try_for_each(|event| self.send(event));
+        self.found = found;
+        told
     }
 
     /// Waits for the line if it must: meanwhile the kernel keeps the edges with their stamps.
@@ -165,87 +247,54 @@ impl Reader {
     }
 }
 
-/// Kernel edges to events of the line. Pure.
-struct Edges {
-    lines: Vec<(InputLine, Offset)>,
-    /// Expected number of the next event among all lines of the request.
-    next: Option<u32>,
-}
-
-impl Edges {
-    /// The alarm of a gap before this edge, and the edge itself.
-    ///
-    /// The number over all lines is tested, not each line's own: it shows a loss at the next edge
-    /// of any line, where `line_seqno` of a trigger would show it only at the next part.
-    fn translate(&mut self, edge: &EdgeEvent) -> (Option<LineEvent>, Option<LineEvent>) {
-        let time = LineTime::from_nanos(edge.timestamp_ns);
-        let alarm = Alarm::TrackingLost;
-        // The kernel counts from 1.
-        let gap = self.next.unwrap_or(1) != edge.seqno;
-        self.next = Some(edge.seqno.wrapping_add(1));
-        let rising = edge.kind == EdgeKind::Rising;
-        let line = self.lines.iter().find(|line| line.1 == edge.offset).map(|line| line.0);
-        let event = match line {
-            Some(InputLine::Trigger) => {
-                let source = TriggerSource::Wire;
-                rising.then_some(LineEvent::Trigger { time, source })
-            }
-            Some(input) => Some(LineEvent::Input { input, level: rising, time }),
-            None => None,
-        };
-        (gap.then_some(LineEvent::WireFault { alarm, time }), event)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::line_io::gpio::{GpioLine, LineAddress};
 
-    fn edge(offset: Offset, kind: EdgeKind, seqno: u32) -> EdgeEvent {
-        EdgeEvent { timestamp_ns: 77, kind, offset, seqno, line_seqno: 1 }
-    }
-
-    fn edges() -> Edges {
-        Edges { lines: vec![(InputLine::Trigger, 4), (InputLine::Confirm, 9)], next: None }
-    }
-
-    const TIME: LineTime = LineTime::from_nanos(77);
-
-    #[test]
-    fn edges_become_events_with_the_kernels_stamp() {
-        let mut edges = edges();
-        let trigger = LineEvent::Trigger { time: TIME, source: TriggerSource::Wire };
-        assert_eq!(edges.translate(&edge(4, EdgeKind::Rising, 1)), (None, Some(trigger)));
-        for (number, kind, level) in [(2, EdgeKind::Rising, true), (3, EdgeKind::Falling, false)] {
-            let input = LineEvent::Input { input: InputLine::Confirm, level, time: TIME };
-            assert_eq!(edges.translate(&edge(9, kind, number)), (None, Some(input)));
-        }
-        assert_eq!(edges.translate(&edge(4, EdgeKind::Falling, 4)), (None, None));
-        assert_eq!(edges.translate(&edge(5, EdgeKind::Rising, 5)), (None, None));
+    fn settings(pull: Pull) -> GpioInputSettings {
+        let wire =
+            |number| GpioLine { address: LineAddress::Offset(number), active_low: number == 1 };
+        let lines = vec![
+            (InputWire::Line(InputLine::Trigger), wire(0)),
+            (InputWire::EncoderA, wire(1)),
+            (InputWire::Line(InputLine::Run), wire(2)),
+        ];
+        let wires = GpioSettings { chip: "/dev/gpiochip-none".into(), lines };
+        GpioInputSettings { wires, pull, realtime: RealtimeSettings::default() }
     }
 
     #[test]
-    fn a_gap_is_told_once_before_the_edge_that_shows_it() {
-        let fault = LineEvent::WireFault { alarm: Alarm::TrackingLost, time: TIME };
-        let mut edges = edges();
-        let mut gap = |number| edges.translate(&edge(9, EdgeKind::Rising, number)).0;
-        assert_eq!(gap(1), None);
-        assert_eq!(gap(4), Some(fault), "two and three are lost");
-        assert_eq!(gap(5), None);
-        assert_eq!(gap(u32::MAX), Some(fault));
-        assert_eq!(gap(0), None, "the counter wraps");
-        let mut late = Edges { lines: Vec::new(), next: None };
-        assert!(late.translate(&edge(9, EdgeKind::Rising, 2)).0.is_some(), "the first was lost");
+    fn one_request_asks_for_every_line_as_the_contract_says() {
+        let lines = settings(Pull::Inactive).wires.lines;
+        let found: Vec<FoundLine<InputWire>> = (0..)
+            .zip(&lines)
+            .map(|(offset, (meaning, line))| FoundLine {
+                meaning: *meaning,
+                offset,
+                active_low: line.active_low,
+            })
+            .collect();
+        let asked = request(&settings(Pull::Inactive), &found).config();
+        let (trigger, encoder, run) = (
+            asked.line_config(0).unwrap(),
+            asked.line_config(1).unwrap(),
+            asked.line_config(2).unwrap(),
+        );
+        assert_eq!(trigger.edge_detection, Some(EdgeDetection::RisingEdge));
+        assert_eq!(encoder.edge_detection, Some(EdgeDetection::BothEdges));
+        assert_eq!((trigger.bias, encoder.bias), (Some(Bias::PullDown), Some(Bias::PullUp)));
+        assert_eq!((trigger.active_low, encoder.active_low), (false, true));
+        assert_eq!((trigger.debounce_period, encoder.debounce_period), (None, None));
+        assert_eq!(run.debounce_period, Some(Duration::from_millis(20)));
+        let open = request(&settings(Pull::Disabled), &found).config();
+        assert_eq!(open.line_config(0).unwrap().bias, Some(Bias::Disabled));
     }
 
     #[test]
-    fn the_trigger_is_never_debounced_by_the_kernel() {
-        assert_eq!(debounce(InputLine::Trigger), None);
-        let line = GpioLine { address: LineAddress::Offset(0), active_low: false };
-        let lines = vec![(InputLine::Trigger, line)];
-        let settings = GpioSettings { chip: "/dev/gpiochip-none".into(), lines };
+    fn a_missing_chip_is_an_error_not_a_panic() {
         let (events, _) = crossbeam_channel::bounded(1);
-        assert!(GpioInputs::start(&settings, events).is_err());
+        let error = GpioInputs::start(&settings(Pull::Inactive), events).err().unwrap();
+        assert!(error.to_string().contains("no such chip"), "{error}");
     }
 }

@@ -1,10 +1,11 @@
 //! The output wires, held by one request for the life of the process.
 
-use super::{CONSUMER, GpioSettings};
+use super::GpioSettings;
+use super::holder::{HolderLink, take_lines};
+use super::line_file::{LineFile, Plan};
 use crate::line::OutputLevels;
 use crate::line_io::{LineIoError, OutputLines};
-use gpiocdev::Request;
-use gpiocdev::line::{Offset, Value, Values};
+use std::path::PathBuf;
 
 /// Wires out of the box (line-io 1.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +28,12 @@ pub enum OutputLine {
 
 impl OutputLine {
     /// Its logical level among `levels`.
-    fn level(self, levels: &OutputLevels) -> bool {
+    fn level(self, levels: &OutputLevels, ready_mode: ReadyMode) -> bool {
         match self {
-            Self::Ready => levels.ready,
+            Self::Ready => match ready_mode {
+                ReadyMode::Level => levels.ready,
+                ReadyMode::Toggle => levels.ready && levels.alive,
+            },
             Self::Busy => levels.busy,
             Self::Pass => levels.pass,
             Self::Reject => levels.reject,
@@ -40,61 +44,89 @@ impl OutputLine {
     }
 }
 
-/// Levels carried by the request: the gate rejects, all else is 0.
-fn initial_levels(energise_to_pass: bool) -> OutputLevels {
-    OutputLevels { reject: !energise_to_pass, ..OutputLevels::default() }
+/// What the line `ready` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyMode {
+    /// 1 while the box may be trusted.
+    Level,
+    /// 5 Hz while the box may be trusted, else 0: `alive` and `ready` on one wire.
+    Toggle,
 }
 
-/// The output lines of one chip. Dropping them leaves the pads to hardware (line-io 1.2).
+/// The output wires and how they are driven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpioOutputSettings {
+    /// Chip and lines.
+    pub wires: GpioSettings<OutputLine>,
+    /// The gate is the line `pass`; else it is `reject`.
+    pub energise_to_pass: bool,
+    /// What the line `ready` shows.
+    pub ready_mode: ReadyMode,
+    /// Where the holder listens; `None`: there is none.
+    pub hold_socket: Option<PathBuf>,
+}
+
+/// The output lines of one chip. Dropping them makes them safe, then leaves them to the holder, or,
+/// without one, the pads to hardware (line-io 1.2).
 pub struct GpioOutputs {
-    request: Request,
-    lines: Vec<(OutputLine, Offset)>,
-    /// Rewritten in place: the line thread does not allocate.
-    values: Values,
+    lines: LineFile,
+    meanings: Vec<OutputLine>,
+    ready_mode: ReadyMode,
+    /// As the wires are; unknown after a write that failed.
+    written: Option<u64>,
     chip: String,
+    _holder: HolderLink,
 }
 
 impl GpioOutputs {
-    /// Takes every line in one request that carries the rejecting value of the gate.
+    /// Takes every line at the rejecting value of the gate: from the holder, or in one request that
+    /// carries these values.
     ///
     /// # Errors
     /// Chip or line is missing, busy or not permitted; named, with the remedy.
-    pub fn open(
-        settings: &GpioSettings<OutputLine>,
-        energise_to_pass: bool,
-    ) -> Result<Self, LineIoError> {
-        let (chip, found) = settings.find()?;
-        let initial = initial_levels(energise_to_pass);
-        let mut request = Request::builder();
-        request.on_chip(&settings.chip).with_consumer(CONSUMER);
-        let mut values = Values::default();
-        let mut lines = Vec::with_capacity(found.len());
-        for line in &found {
-            let value = Value::from(line.meaning.level(&initial));
-            request.with_line(line.offset).as_output(value);
-            if line.active_low {
-                request.as_active_low();
-            } else {
-                request.as_active_high();
-            }
-            values.set(line.offset, value);
-            lines.push((line.meaning, line.offset));
-        }
-        let request = request.request();
-        let request = request.map_err(|error| settings.request_refusal(&chip, &found, &error))?;
-        Ok(Self { request, lines, values, chip: settings.chip.display().to_string() })
+    pub fn open(settings: &GpioOutputSettings) -> Result<Self, LineIoError> {
+        let (lines, link) = take_lines(settings)?;
+        let (_, found) = settings.wires.find()?;
+        let plan = Plan::new(&settings.wires.chip, &found, settings.energise_to_pass);
+        Ok(Self {
+            written: Some(lines.safe()),
+            lines,
+            meanings: plan.lines.iter().map(|line| line.meaning).collect(),
+            ready_mode: settings.ready_mode,
+            chip: settings.wires.chip.display().to_string(),
+            _holder: link,
+        })
     }
 }
 
+fn bits(meanings: &[OutputLine], levels: &OutputLevels, ready_mode: ReadyMode) -> u64 {
+    let bit =
+        |(index, line): (usize, &OutputLine)| u64::from(line.level(levels, ready_mode)) << index;
+    meanings.iter().enumerate().map(bit).sum()
+}
+
 impl OutputLines for GpioOutputs {
+    /// One call of the kernel for all lines, none where no line changes.
     fn write(&mut self, levels: OutputLevels) -> Result<(), LineIoError> {
-        for &(line, offset) in &self.lines {
-            self.values.set(offset, Value::from(line.level(&levels)));
+        let bits = bits(&self.meanings, &levels, self.ready_mode);
+        if self.written == Some(bits) {
+            return Ok(());
         }
-        self.request.set_values(&self.values).map_err(|error| LineIoError::Gpio {
+        self.written = None;
+        self.lines.write(bits).map_err(|error| LineIoError::Gpio {
             what: self.chip.clone(),
             reason: format!("outputs could not be written: {error}; see the kernel's log"),
-        })
+        })?;
+        self.written = Some(bits);
+        Ok(())
+    }
+}
+
+impl Drop for GpioOutputs {
+    fn drop(&mut self) {
+        if let Err(error) = self.lines.write_safe() {
+            log::error!("outputs could not be made safe: {error}; see the kernel's log");
+        }
     }
 }
 
@@ -102,41 +134,50 @@ impl OutputLines for GpioOutputs {
 mod tests {
     use super::*;
     use crate::line_io::gpio::{GpioLine, LineAddress};
+    use OutputLine::{Alive, Busy, Fault, Pass, Ready, Reject, Strobe};
+
+    const ALL: [OutputLine; 7] = [Ready, Busy, Pass, Reject, Fault, Strobe, Alive];
 
     #[test]
     fn every_line_carries_its_own_level() {
-        use OutputLine::{Alive, Busy, Fault, Pass, Ready, Reject, Strobe};
         let zero = OutputLevels::default();
-        for (line, levels) in [
-            (Ready, OutputLevels { ready: true, ..zero }),
-            (Busy, OutputLevels { busy: true, ..zero }),
-            (Pass, OutputLevels { pass: true, ..zero }),
-            (Reject, OutputLevels { reject: true, ..zero }),
-            (Fault, OutputLevels { fault: true, ..zero }),
-            (Strobe, OutputLevels { strobe: true, ..zero }),
-            (Alive, OutputLevels { alive: true, ..zero }),
-        ] {
-            for other in [Ready, Busy, Pass, Reject, Fault, Strobe, Alive] {
-                assert_eq!(other.level(&levels), other == line, "{other:?} of {levels:?}");
-            }
+        for (index, levels) in [
+            OutputLevels { ready: true, ..zero },
+            OutputLevels { busy: true, ..zero },
+            OutputLevels { pass: true, ..zero },
+            OutputLevels { reject: true, ..zero },
+            OutputLevels { fault: true, ..zero },
+            OutputLevels { strobe: true, ..zero },
+            OutputLevels { alive: true, ..zero },
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert_eq!(bits(&ALL, levels, ReadyMode::Level), 1 << index, "{levels:?}");
         }
     }
 
     #[test]
-    fn the_gate_rejects_from_the_request_on_in_either_wiring() {
-        assert_eq!(initial_levels(true), OutputLevels::default());
-        let energise_to_reject = OutputLevels { reject: true, ..OutputLevels::default() };
-        assert_eq!(initial_levels(false), energise_to_reject);
+    fn a_toggling_ready_moves_with_alive_and_only_while_ready() {
+        let toggle = |ready, alive| {
+            let levels = OutputLevels { ready, alive, ..OutputLevels::default() };
+            bits(&[Ready], &levels, ReadyMode::Toggle) == 1
+        };
+        assert!(toggle(true, true));
+        assert!(!toggle(true, false) && !toggle(false, true) && !toggle(false, false));
     }
 
     #[test]
     fn a_missing_chip_is_an_error_not_a_panic() {
         let line = GpioLine { address: LineAddress::Offset(3), active_low: true };
-        let settings = GpioSettings {
-            chip: "/dev/gpiochip-none".into(),
-            lines: vec![(OutputLine::Reject, line)],
+        let wires = GpioSettings { chip: "/dev/gpiochip-none".into(), lines: vec![(Reject, line)] };
+        let settings = GpioOutputSettings {
+            wires,
+            energise_to_pass: false,
+            ready_mode: ReadyMode::Level,
+            hold_socket: None,
         };
-        let error = GpioOutputs::open(&settings, false).err().unwrap();
+        let error = GpioOutputs::open(&settings).err().unwrap();
         assert!(error.to_string().contains("no such chip"), "{error}");
     }
 }

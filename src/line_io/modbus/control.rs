@@ -33,6 +33,8 @@ const EDGES: [u16; 6] = [
 const LEVELS: [u16; 2] = [bit::INHIBIT, bit::BELT_RUN];
 /// Bits 9 to 15 must be 0.
 const RESERVED: u16 = 0xFE00;
+/// cmd_result "busy".
+const BUSY: u16 = 3;
 /// cmd_result "not allowed".
 const NOT_ALLOWED: u16 = 4;
 
@@ -69,8 +71,12 @@ pub(super) struct Control {
     /// Bits handed to the line, with the stamp of their event, until it has handled them.
     pending: [Option<LineTime>; BITS as usize],
     last_stamp: LineTime,
-    /// Result of a command that never reached the line.
+    /// Result of a command that never reached the line, or was refused there.
     refused: Option<u16>,
+    /// The coil TRIGGER made a part and was not cleared since.
+    trigger_taken: bool,
+    /// A product change is under way.
+    product_busy: bool,
     /// Events for the line, in order, until its channel takes them.
     outbox: VecDeque<LineEvent>,
 }
@@ -88,6 +94,8 @@ impl Control {
             pending: [None; BITS as usize],
             last_stamp: LineTime::ZERO,
             refused: None,
+            trigger_taken: false,
+            product_busy: false,
             outbox: VecDeque::new(),
         }
     }
@@ -174,23 +182,24 @@ impl Control {
                 self.await_line(level, stamp);
             }
         }
-        self.apply_edges(changed & after.ctrl, written & !after.ctrl, board, time);
+        self.apply_edges(changed & after.ctrl, written & !after.ctrl, time);
     }
 
-    fn apply_edges(&mut self, rising: u16, zeros: u16, board: &mut ResultBoard, time: LineTime) {
+    fn apply_edges(&mut self, rising: u16, zeros: u16, time: LineTime) {
         for edge in EDGES {
             let mask = 1 << edge;
             if zeros & mask != 0 {
                 self.unlocked |= mask;
                 self.echo &= !mask;
+                self.trigger_taken &= edge != bit::TRIGGER;
                 self.await_line(edge, None);
             } else if rising & self.unlocked & mask != 0 {
-                self.fire(edge, board, time);
+                self.fire(edge, time);
             }
         }
     }
 
-    fn fire(&mut self, edge: u16, board: &mut ResultBoard, time: LineTime) {
+    fn fire(&mut self, edge: u16, time: LineTime) {
         self.refused = None;
         let command = match edge {
             bit::TRIGGER if self.soft_trigger => {
@@ -200,22 +209,22 @@ impl Control {
                 self.await_line(edge, Some(time));
                 return;
             }
-            bit::TRIGGER => {
-                self.refused = Some(NOT_ALLOWED);
-                self.echo |= 1 << edge;
-                return;
-            }
+            bit::TRIGGER => return self.refuse(edge, NOT_ALLOWED),
+            bit::PRODUCT_CHANGE if self.product_busy => return self.refuse(edge, BUSY),
             bit::PRODUCT_CHANGE => Command::ChangeProduct(self.words.product_request),
-            bit::CLEAR_FAULT => {
-                board.clear_overrun();
-                Command::ClearFault
-            }
+            bit::CLEAR_FAULT => Command::ClearFault,
             bit::RESET_COUNTERS => Command::ResetCounters,
             bit::FORCE_REJECT => Command::ForceReject,
             _ => Command::PurgeDone,
         };
         let stamp = self.send(command, time);
         self.await_line(edge, stamp);
+    }
+
+    /// Done at once: the line is not asked.
+    fn refuse(&mut self, edge: u16, result: u16) {
+        self.refused = Some(result);
+        self.echo |= 1 << edge;
     }
 
     fn await_line(&mut self, number: u16, stamp: Option<LineTime>) {
@@ -248,13 +257,20 @@ impl Control {
 
     /// Marks as executed what the line has handled by `snapshot`.
     pub(super) fn observe(&mut self, snapshot: &LineSnapshot) {
+        self.product_busy = snapshot.product_busy;
         for (number, entry) in self.pending.iter_mut().enumerate() {
             let Some(stamp) = *entry else { continue };
-            let changing = number == usize::from(bit::PRODUCT_CHANGE) && snapshot.product_busy;
-            if snapshot.last_command >= stamp && !changing {
+            let change = number == usize::from(bit::PRODUCT_CHANGE);
+            // Another change was faster: its end must not look like the end of this one.
+            let busy = snapshot.last_command == stamp && snapshot.command_result == BUSY;
+            if change && busy {
+                self.refused = Some(BUSY);
+            }
+            if snapshot.last_command >= stamp && (busy || !change || !snapshot.product_busy) {
                 *entry = None;
                 let mask = 1 << number;
                 self.echo = self.echo & !mask | self.words.ctrl & mask;
+                self.trigger_taken |= number == usize::from(bit::TRIGGER);
             }
         }
     }
@@ -262,6 +278,11 @@ impl Control {
     /// HR 200 as written.
     pub(super) fn ctrl(&self) -> u16 {
         self.words.ctrl
+    }
+
+    /// TRIGGER_ACK: the coil's part is in trig_seq.
+    pub(super) fn trigger_taken(&self) -> bool {
+        self.trigger_taken
     }
 
     /// HR 200 as executed.

@@ -23,6 +23,38 @@ pub enum Exception {
     Busy = 6,
 }
 
+impl Exception {
+    /// Every exception, in the order they are tested.
+    pub const ALL: [Self; 5] = [
+        Self::IllegalFunction,
+        Self::IllegalValue,
+        Self::IllegalAddress,
+        Self::Busy,
+        Self::DeviceFailure,
+    ];
+
+    /// When it is the answer.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::IllegalFunction => "the function code is none of 1 2 3 4 5 6 15 16 23",
+            Self::IllegalValue => {
+                "a quantity of 0, or above 125 read, 123 written, 121 written by code 23, 2000 bits \
+                 read, 1968 bits written; a byte count that does not fit; a coil value that is \
+                 neither FF00 nor 0000; bits 9-15 of ctrl; INHIBIT where it is not allowed; a \
+                 read_index above newest_seq"
+            }
+            Self::IllegalAddress => {
+                "a register above 767, a bit above 15, a write outside the writable area, half of \
+                 a 32 bit value written"
+            }
+            Self::Busy => "another client holds the write lock, or nobody may write",
+            Self::DeviceFailure => {
+                "the gate thread was silent for more than 500 ms: treat the box as dead"
+            }
+        }
+    }
+}
+
 /// The MBAP header in front of every PDU on TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {

@@ -1,5 +1,7 @@
 //! The register map of line-io 1.4: one table, from which register images and reference come.
 
+#[cfg(test)]
+mod fixtures;
 mod reference;
 mod rows;
 
@@ -114,8 +116,8 @@ pub(super) fn status(station: &Station) -> u16 {
         serves && !line.product_busy && line.active_product > 0,
         line.busy,
         line.trigger_ready,
-        station.control.echo() & 1 != 0,
-        false,
+        station.control.trigger_taken(),
+        line.acquiring,
         board.completed(),
         board.head().is_some(),
         board.overrun(),

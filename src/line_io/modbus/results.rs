@@ -43,11 +43,12 @@ impl PublishedResult {
         bits.iter().rev().fold(0, |word, &bit| word << 1 | u16::from(bit))
     }
 
-    /// r.score_rel: 1000 score / threshold in 0..=65535; 65535 when either is missing, so that
-    /// a part without a score never looks better than one with a score.
+    /// r.score_rel: 1000 score / threshold in 0..=65535; 65535 when either is missing or the
+    /// threshold is not above 0, so that a part without a score never looks better than one with.
     pub(super) fn relative_score(&self) -> u16 {
-        let relative = 1000.0 * f64::from(self.result.score) / f64::from(self.result.threshold);
-        if relative.is_nan() { u16::MAX } else { relative.round() as u16 }
+        let (score, threshold) = (f64::from(self.result.score), f64::from(self.result.threshold));
+        let relative = 1000.0 * score / threshold;
+        if relative.is_nan() || threshold <= 0.0 { u16::MAX } else { relative.round() as u16 }
     }
 
     /// r.verdict_us, saturated.
@@ -106,8 +107,10 @@ impl ResultBoard {
         }
     }
 
-    /// Takes the next result; returns whether an older one had to be dropped for it.
+    /// Takes the next result; returns whether one was lost: an older one dropped for it, or one
+    /// that should have come before it.
     pub fn publish(&mut self, published: PublishedResult) -> bool {
+        let skipped = self.skipped(published.sequence());
         self.completed = !self.completed;
         self.wrapped |= published.sequence() < self.newest_sequence();
         self.newest = Some(published);
@@ -122,11 +125,23 @@ impl ResultBoard {
             // What the PLC may be reading stays; the oldest behind it goes.
             self.fifo.remove(usize::from(self.head().is_some()));
             self.lost = self.lost.wrapping_add(1);
-            self.overrun = true;
         }
+        self.lost = self.lost.wrapping_add(skipped as u16);
+        self.overrun |= full || skipped > 0;
         self.fifo.push_back(published);
         self.present_next();
-        full
+        full || skipped > 0
+    }
+
+    /// Results that never came between the newest and `sequence`: the channel was full.
+    fn skipped(&self, sequence: u32) -> u32 {
+        let newest = self.newest_sequence();
+        if newest == 0 || sequence == newest {
+            return 0;
+        }
+        // 0 is no part: a step over it is one shorter.
+        let step = sequence.wrapping_sub(newest) - u32::from(sequence < newest);
+        step.saturating_sub(1)
     }
 
     fn present_next(&mut self) {
@@ -343,6 +358,8 @@ pub(super) mod tests {
         assert_eq!(published.relative_score(), 0);
         published.result.score = 1e9;
         assert_eq!(published.relative_score(), u16::MAX);
+        (published.result.score, published.result.threshold) = (0.2, -0.1);
+        assert_eq!(published.relative_score(), u16::MAX, "no threshold to be relative to");
     }
 
     proptest! {

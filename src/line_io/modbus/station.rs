@@ -62,6 +62,9 @@ impl Station {
         if snapshot.heartbeat != self.snapshot.heartbeat {
             self.heartbeat_moved = now;
         }
+        if snapshot.clears != self.snapshot.clears {
+            self.board.clear_overrun();
+        }
         self.snapshot = snapshot;
         self.control.observe(&snapshot);
     }

@@ -1,9 +1,9 @@
 //! The frozen backbone in burn (specification 2).
 
-mod lite0;
+mod backbone;
 mod neck;
 
-pub use lite0::Lite0;
+pub use backbone::FrozenBackbone;
 pub use neck::neck;
 
 use super::network::NetworkError;
@@ -13,7 +13,7 @@ use image::RgbImage;
 
 /// Features of pictures of side S: one [L, C] per picture, token h·G + w (specification 2.5, 3.1).
 pub fn features(
-    backbone: &Lite0,
+    backbone: &FrozenBackbone,
     normalisation: &Normalisation,
     pictures: &[RgbImage],
 ) -> Result<Vec<Vec<f32>>, NetworkError> {

@@ -1,5 +1,6 @@
 //! torch's container before 1.6: five pickles one after another, then the storages.
 
+use super::keys::shown;
 use super::pickle::{self, Heap, Value};
 use super::{Storages, TorchFileError};
 
@@ -15,7 +16,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<(Heap<'_>, Value<'_>, Storages<'_>), 
     let start = SIGNATURE.len();
     let (version, start) = pickle::read(&mut heap, bytes, start)?;
     if version != Value::Int(VERSION) {
-        return Err(wrong(start, format!("version {version:?} instead of {VERSION}")));
+        return Err(wrong(start, format!("version {version} instead of {VERSION}")));
     }
     let (system, start) = pickle::read(&mut heap, bytes, start)?;
     let little = match system {
@@ -37,22 +38,26 @@ pub(super) fn open(bytes: &[u8]) -> Result<(Heap<'_>, Value<'_>, Storages<'_>), 
             return Err(wrong(at, "a storage's key is text".into()));
         };
         let storage = heap.storage(key);
-        let storage = storage.ok_or_else(|| wrong(at, format!("nothing uses storage {key:?}")))?;
+        let storage =
+            storage.ok_or_else(|| wrong(at, format!("nothing uses storage {:?}", shown(key))))?;
         let (length, rest) = bytes
             .get(at..)
             .and_then(|rest| rest.split_first_chunk::<8>())
-            .ok_or_else(|| wrong(at, format!("the file ends before storage {key:?}")))?;
+            .ok_or_else(|| wrong(at, format!("the file ends before storage {:?}", shown(key))))?;
         if usize::try_from(i64::from_le_bytes(*length)) != Ok(storage.count) {
             let count = storage.count;
-            return Err(wrong(at, format!("storage {key:?} has not its {count} elements")));
+            return Err(wrong(
+                at,
+                format!("storage {:?} has not its {count} elements", shown(key)),
+            ));
         }
         let values = storage.count.checked_mul(storage.element.bytes());
         let values = values.and_then(|length| rest.get(..length));
-        let values =
-            values.ok_or_else(|| wrong(at, format!("the file ends in storage {key:?}")))?;
+        let values = values
+            .ok_or_else(|| wrong(at, format!("the file ends in storage {:?}", shown(key))))?;
         at += 8 + values.len();
         if storages.insert(key, values).is_some() {
-            return Err(wrong(at, format!("storage {key:?} occurs twice")));
+            return Err(wrong(at, format!("storage {:?} occurs twice", shown(key))));
         }
     }
     if at != bytes.len() {

@@ -3,10 +3,13 @@
 //! Values are handles into one heap, so nothing nests: no recursion, no cycle, no deep drop.
 
 use super::TorchFileError;
+use super::keys::shown;
 use std::collections::HashMap;
+use std::fmt;
 
-/// Operations of one pickle; a checkpoint of the largest backbone has 30,000.
-const MOST_OPERATIONS: usize = 1_000_000;
+/// Operations of one pickle; a checkpoint of the largest backbone has 30,000. Each keeps some 200
+/// bytes at most.
+const MOST_OPERATIONS: usize = 200_000;
 /// Axes of a tensor.
 const MOST_AXES: usize = 8;
 
@@ -66,6 +69,23 @@ pub(super) enum Value<'a> {
     Dictionary(usize),
     Storage(Storage<'a>),
     Tensor(usize),
+}
+
+impl fmt::Display for Value<'_> {
+    /// What it is; of text only the beginning.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{:?}", shown(text)),
+            Self::Int(number) => write!(f, "the number {number}"),
+            Self::Bool(_) | Self::None => write!(f, "a constant"),
+            Self::Global(_) => write!(f, "a name"),
+            Self::Tuple(_) => write!(f, "a tuple"),
+            Self::List(_) => write!(f, "a list"),
+            Self::Dictionary(_) => write!(f, "a dictionary"),
+            Self::Storage(_) => write!(f, "a storage"),
+            Self::Tensor(_) => write!(f, "a tensor"),
+        }
+    }
 }
 
 /// Everything that handles point to.

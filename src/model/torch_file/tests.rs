@@ -1,6 +1,7 @@
 //! Small containers of both kinds, whole, cut, spoilt; and the real weights where they lie.
 
 use super::*;
+use crate::bundle::Backbone;
 use proptest::prelude::*;
 
 /// A tensor to be written: name, storage type, storage key, elements of the storage, offset, shape.
@@ -239,7 +240,10 @@ fn other_files_are_named_as_such() {
     let mut trailing = legacy(&ENTRIES, &state_pickle(&ENTRIES, true, false));
     trailing.push(0);
     assert!(said(&trailing).contains("follows the last storage"));
-    assert!(read(Path::new("/nowhere/weights.pth")).unwrap_err().to_string().contains("nowhere"));
+    let nowhere = published_backbone(Path::new("/nowhere/weights.pth"), Backbone::Lite0);
+    assert!(nowhere.unwrap_err().to_string().contains("nowhere"));
+    let endless = published_backbone(Path::new("/dev/zero"), Backbone::Lite0);
+    assert!(endless.unwrap_err().to_string().contains("no plain file"));
 }
 
 proptest! {
@@ -285,14 +289,14 @@ fn published_weights() {
         println!("skipped: {} is missing, `make setup` fetches it", path.display());
         return;
     }
-    let tensors = read(&path).unwrap();
+    let tensors = parse(&std::fs::read(&path).unwrap()).unwrap();
     // 296 keys, of which 49 count batches.
     assert_eq!(tensors.len(), 247);
     assert_eq!(tensors["_conv_stem.weight"].shape(), [32, 3, 3, 3]);
     assert_eq!(tensors["_blocks.10._project_conv.weight"].shape(), [112, 672, 1, 1]);
     assert_eq!(tensors["_fc.weight"].shape(), [1000, 1280]);
     assert!(tensors.values().all(|t| t.values().iter().all(|v| v.is_finite())));
-    let backbone = lite0_backbone(&path).unwrap();
+    let backbone = published_backbone(&path, Backbone::Lite0).unwrap();
     assert_eq!(backbone.note, None);
     let learned = backbone.tensors.iter().filter(|(key, _)| !key.contains("running_"));
     let learned: usize = learned.map(|(_, tensor)| tensor.values().len()).sum();
@@ -302,10 +306,15 @@ fn published_weights() {
 }
 
 #[test]
-fn a_backbone_without_its_keys_is_refused() {
+fn a_backbone_without_its_keys_is_refused_with_all_of_them_and_where_to_get_the_right_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.pth");
     std::fs::write(&path, &both(&ENTRIES)[0]).unwrap();
-    let said = lite0_backbone(&path).unwrap_err().to_string();
-    assert!(said.contains("_conv_stem.weight"), "{said}");
+    for backbone in Backbone::ALL {
+        let said = published_backbone(&path, backbone).unwrap_err().to_string();
+        let count = crate::bundle::rule::backbone_shapes(backbone).len();
+        assert!(said.contains(&format!("{count} missing")), "{said}");
+        assert!(said.contains("_conv_stem.weight") && said.contains("._bn2.running_var"), "{said}");
+        assert!(said.contains(published_file(backbone).name), "{said}");
+    }
 }

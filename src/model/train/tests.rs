@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::bundle::Normalisation;
-use crate::model::data::ProductPictures;
-use crate::model::features::{Lite0, features};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::data::{ProductPictures, Samples};
+use crate::model::features::{FrozenBackbone, features};
 use crate::model::verify::rule_weights;
 use image::{Rgb, RgbImage};
+use rand::Rng;
 use rand_pcg::Pcg64Mcg;
+use std::sync::atomic::Ordering;
 
 const SIDE: u32 = 96;
 const SEED: u64 = 11;
@@ -58,6 +61,8 @@ fn settings<'a>(output: PathBuf, steps: u64, stop: &'a AtomicBool) -> TrainSetti
         side: SIDE as usize,
         budget: Budget::Steps(steps),
         recipe: Recipe::Default,
+        sampling: Sampling::Proportional,
+        checkpoint_period: 2,
         seed: SEED,
         resume: false,
         textures: None,
@@ -67,7 +72,8 @@ fn settings<'a>(output: PathBuf, steps: u64, stop: &'a AtomicBool) -> TrainSetti
 }
 
 fn with_sources<R>(work: impl FnOnce(&Sources) -> R) -> R {
-    let backbone = Lite0::new(&rule_weights(Backbone::Lite0, SIDE as usize)).unwrap();
+    let weights = rule_weights(Backbone::Lite0, SIDE as usize);
+    let backbone = FrozenBackbone::new(Backbone::Lite0, &weights).unwrap();
     let compute = |pictures: &[RgbImage]| Ok(features(&backbone, &Normalisation::LITE, pictures)?);
     work(&Sources {
         products: products(),
@@ -77,8 +83,21 @@ fn with_sources<R>(work: impl FnOnce(&Sources) -> R) -> R {
     })
 }
 
-fn samples() -> Samples {
-    with_sources(|sources| sources.samples(SEED, &AtomicBool::new(false), &mut |_| {}).unwrap())
+fn with_samples<R>(work: impl FnOnce(&Sources, &Samples) -> R) -> R {
+    with_sources(|sources| {
+        let samples = sources.samples(SEED, &AtomicBool::new(false), &mut |_| {}).unwrap();
+        work(sources, &samples)
+    })
+}
+
+fn trainer<'a>(
+    settings: &'a TrainSettings<'a>,
+    sources: &'a Sources<'a>,
+    samples: &'a Samples,
+) -> Result<Trainer<'a>, TrainError> {
+    let TrainSettings { sampling, seed, .. } = *settings;
+    let material = Material { samples, sources, batch: 2, sampling, seed };
+    Trainer::new(settings, material, LineTime::now(), &mut |_| {})
 }
 
 /// Step, reconstruction loss, Dice loss.
@@ -87,11 +106,12 @@ type Losses = Vec<(u64, f32, f32)>;
 /// Losses by step, and how the training ended; stops after step `stop_after`.
 fn run(
     settings: &TrainSettings,
+    sources: &Sources,
     samples: &Samples,
     stop_after: u64,
 ) -> (Losses, Result<NamedTensors, TrainError>) {
     let mut losses = Vec::new();
-    let mut trainer = Trainer::new(settings, samples, 2).unwrap();
+    let mut trainer = trainer(settings, sources, samples).unwrap();
     let result = trainer.run(&mut |progress| {
         if let TrainProgress::Step(step) = progress {
             losses.push((step.step, step.reconstruction_loss, step.dice_loss));
@@ -100,7 +120,7 @@ fn run(
             }
         }
     });
-    (losses, result.and_then(|()| Ok(trainer.weights.to_named()?)))
+    (losses, result.and_then(|()| trainer.head()))
 }
 
 #[test]
@@ -108,7 +128,8 @@ fn a_few_steps_lower_the_reconstruction_loss() {
     let directory = tempfile::tempdir().unwrap();
     let stop = AtomicBool::new(false);
     let settings = settings(directory.path().join("model"), 24, &stop);
-    let (losses, weights) = run(&settings, &samples(), u64::MAX);
+    let (losses, weights) =
+        with_samples(|sources, samples| run(&settings, sources, samples, u64::MAX));
     weights.unwrap();
     let mean = |losses: &[(u64, f32, f32)]| {
         losses.iter().map(|(_, loss, _)| loss).sum::<f32>() / losses.len() as f32
@@ -121,36 +142,119 @@ fn a_few_steps_lower_the_reconstruction_loss() {
 #[test]
 fn resuming_gives_exactly_the_uninterrupted_training() {
     let directory = tempfile::tempdir().unwrap();
-    let samples = samples();
     let stop = AtomicBool::new(false);
-    let whole = settings(directory.path().join("whole"), 6, &stop);
-    let (expected, expected_weights) = run(&whole, &samples, u64::MAX);
+    with_samples(|sources, samples| {
+        let mut whole = settings(directory.path().join("whole"), 6, &stop);
+        whole.sampling = Sampling::Balanced;
+        let (expected, expected_weights) = run(&whole, sources, samples, u64::MAX);
 
-    let mut cut = settings(directory.path().join("cut"), 6, &stop);
-    let (mut found, result) = run(&cut, &samples, 3);
-    assert!(matches!(result, Err(TrainError::Stopped { step: 3, .. })), "{:?}", result.err());
-    stop.store(false, Ordering::Relaxed);
-    cut.resume = true;
-    let (rest, weights) = run(&cut, &samples, u64::MAX);
-    found.extend(rest);
-    assert_eq!(found, expected);
-    assert_eq!(weights.unwrap(), expected_weights.unwrap());
+        let mut cut = settings(directory.path().join("cut"), 6, &stop);
+        cut.sampling = Sampling::Balanced;
+        let (mut found, result) = run(&cut, sources, samples, 3);
+        assert!(matches!(result, Err(TrainError::Stopped { step: 3, .. })), "{:?}", result.err());
+        stop.store(false, Ordering::Relaxed);
+        cut.resume = true;
+        let (rest, weights) = run(&cut, sources, samples, u64::MAX);
+        found.extend(rest);
+        assert_eq!(found, expected);
+        assert_eq!(weights.unwrap(), expected_weights.unwrap());
+    });
 }
 
 #[test]
-fn resuming_refuses_what_is_not_the_same_training() {
+fn resuming_refuses_what_is_not_the_same_training_and_beginning_spares_what_lies_there() {
     let directory = tempfile::tempdir().unwrap();
-    let samples = samples();
     let stop = AtomicBool::new(false);
-    let mut settings = settings(directory.path().join("model"), 1, &stop);
-    settings.resume = true;
-    let refused = |settings: &TrainSettings| Trainer::new(settings, &samples, 2).err().unwrap();
-    assert!(matches!(refused(&settings), TrainError::NothingToResume(_)));
-    settings.resume = false;
-    run(&settings, &samples, u64::MAX).1.unwrap();
-    settings.resume = true;
-    settings.seed += 1;
-    assert!(matches!(refused(&settings), TrainError::OtherTraining("seed")));
+    with_samples(|sources, samples| {
+        let mut settings = settings(directory.path().join("model"), 1, &stop);
+        settings.resume = true;
+        let refused = |settings: &TrainSettings| trainer(settings, sources, samples).err().unwrap();
+        assert!(matches!(refused(&settings), TrainError::NothingToResume(_)));
+        settings.resume = false;
+        run(&settings, sources, samples, u64::MAX).1.unwrap();
+        assert!(matches!(refused(&settings), TrainError::Unfinished { step: 1, .. }));
+        settings.resume = true;
+        settings.sampling = Sampling::Balanced;
+        assert!(matches!(refused(&settings), TrainError::OtherTraining("sampling")));
+        settings.seed += 1;
+        assert!(matches!(refused(&settings), TrainError::OtherTraining("seed")));
+    });
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_the_step_and_spares_the_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let settings = settings(directory.path().join("model"), 9, &stop);
+    with_samples(|sources, samples| {
+        // Some steps in, the pseudo-anomalies are damaged.
+        let damaged = |pictures: &[RgbImage]| {
+            let mut found = (sources.features)(pictures)?;
+            if pictures[0].get_pixel(0, 0).0 == [1, 2, 3] {
+                found[0].fill(f32::NAN);
+            }
+            Ok(found)
+        };
+        let made = std::sync::atomic::AtomicUsize::new(0);
+        let spoil = |_: usize, good: &RgbImage, _: &mut Pcg64Mcg| {
+            let mut picture = good.clone();
+            if made.fetch_add(1, Ordering::Relaxed) >= 10 {
+                picture.put_pixel(0, 0, Rgb([1, 2, 3]));
+            }
+            (picture, vec![0; (SIDE * SIDE) as usize])
+        };
+        let sources = Sources {
+            products: products(),
+            picture: &draw,
+            pseudo_anomaly: &spoil,
+            features: &damaged,
+        };
+        let (losses, result) = run(&settings, &sources, samples, u64::MAX);
+        let error = result.err().unwrap();
+        let TrainError::Diverged { step, kept, .. } = error else { panic!("{error}") };
+        assert_eq!(step, losses.len() as u64 + 1);
+        assert!(error.to_string().starts_with(&format!("step {step}: the loss")), "{error}");
+        let partial = partial_directory(&settings.output);
+        let found = Checkpoint::load(&partial).unwrap().unwrap().checkpoint;
+        assert_eq!(Some(found.record.step), kept);
+        assert_eq!(found.record.step, losses.len() as u64 / 2 * 2);
+        assert!(found.weights.values().all(|t| t.values().iter().all(|v| v.is_finite())));
+    });
+}
+
+#[test]
+fn the_log_and_the_best_weights_lie_beside_the_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let settings = settings(directory.path().join("model"), 3, &stop);
+    let (losses, record) = with_samples(|sources, samples| {
+        let losses = run(&settings, sources, samples, u64::MAX).0;
+        let mut resumed = TrainSettings { resume: true, ..settings_of(&settings) };
+        resumed.checkpoint_period = 7;
+        let trainer = trainer(&resumed, sources, samples).unwrap();
+        (losses, trainer.finish(&mut |_| {}).unwrap().1)
+    });
+    assert_eq!(record.best.unwrap().step, 3);
+    let partial = partial_directory(&settings.output);
+    assert_eq!(Checkpoint::load_best(&partial).unwrap().unwrap().record.step, 3);
+    let text = std::fs::read_to_string(partial.join("training.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|row| row.split(',').collect()).collect();
+    assert_eq!(rows.len(), 3);
+    for (row, (step, reconstruction, dice)) in rows.iter().zip(losses) {
+        assert_eq!(row[0].parse::<u64>().unwrap(), step);
+        assert_eq!(row[2].parse::<f32>().unwrap(), reconstruction);
+        assert_eq!(row[3].parse::<f32>().unwrap(), dice);
+    }
+    assert!(rows[1][7].is_empty() && rows[2][7].parse::<f64>().unwrap() > 0.0);
+}
+
+/// The same settings once more.
+fn settings_of<'a>(settings: &TrainSettings<'a>) -> TrainSettings<'a> {
+    let Budget::Steps(steps) = settings.budget else { panic!("no steps") };
+    TrainSettings {
+        output: settings.output.clone(),
+        ..self::settings("".into(), steps, settings.stop)
+    }
 }
 
 #[test]
@@ -172,6 +276,7 @@ fn a_trained_outcome_holds_every_weight_and_its_figures() {
     let outcome = with_sources(|sources| train(&settings, sources, &mut |_| {}).unwrap());
     assert_eq!(outcome.weights.len(), rule_weights(Backbone::Lite0, SIDE as usize).len());
     assert!(outcome.constant_k > 0.0);
+    assert!(outcome.record.metrics["held_out_loss"] > 0.0);
     // Every fourth of six pictures of two products.
     assert_eq!(outcome.record.metrics["held_out_pictures"], 2.0);
     assert_eq!(outcome.record.steps, 1);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::part::{Decision, LineTime, Reason, ResultFlags, SequenceNumber};
+use image::RgbImage;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -30,9 +31,10 @@ fn record(sequence: u32, seconds: u64) -> RejectRecord {
     values[5] = 0.9;
     RejectRecord {
         result,
+        times: None,
         product_name: "bolt".to_owned(),
         regions: vec![Region { x: 16, y: 12, width: 16, height: 12, area_pixels: 192, peak: 0.9 }],
-        picture: RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8, y as u8, 90])),
+        picture: RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8, y as u8, 90])).into(),
         anomaly_map: AnomalyMap { side: 4, values },
         inspected: RegionOfInterest { x: 0, y: 0, width: 64, height: 48 },
         pixel_threshold: 0.5,
@@ -100,7 +102,7 @@ fn a_record_is_four_files_that_tell_the_whole_story() {
     let worst = image.iter().zip(original.iter()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(image.dimensions() == (64, 48) && worst < Some(24), "{worst:?}");
     let overlay = image::open(file("overlay.png")).unwrap().to_rgb8();
-    assert_ne!(overlay, original);
+    assert_ne!(overlay, *original);
     let mask = image::open(file("mask.png")).unwrap().to_luma8();
     assert_eq!(mask.pixels().filter(|p| p.0 == [255]).count(), 16 * 12);
     assert_eq!(fs::read_dir(directory.path().join(DAY)).unwrap().count(), 4);
@@ -176,7 +178,7 @@ fn a_full_queue_drops_and_counts() {
     let settings = ArchiveSettings { queue: 1, ..settings(directory.path(), u64::MAX, 1) };
     let archive = Archive::start(settings).unwrap();
     // The first keeps the thread busy for longer than it takes to offer the others.
-    let picture = RgbImage::new(1500, 1500);
+    let picture = RgbImage::new(1500, 1500).into();
     assert!(archive.offer(RejectRecord { picture, ..record(51, MORNING) }));
     let taken = (1..=50).filter(|n| archive.offer(record(*n, MORNING))).count() as u64;
     assert!(taken < 50);

@@ -1,0 +1,360 @@
+//! The line's own times: verdict to output edge, error of the reject's start, a result's way to a
+//! Modbus client. Real line thread and Modbus server, lines in memory, an engine that costs nothing.
+//!
+//! `cargo bench --no-default-features --bench line -- --parts 1000`
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout)]
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use hdrhistogram::Histogram;
+use onenipd::bundle::Normalisation;
+use onenipd::daemon::{ActiveProduct, FrameWindow, Observation, Way, WayEnds, WayParts, assemble};
+use onenipd::engine::{Engine, EngineError, Inspection};
+use onenipd::judge::Thresholds;
+use onenipd::line::{AlarmSet, LineEvent, LineSettings, LineState, OutputLevels, Travel, Wiring};
+use onenipd::line_io::memory::MemoryInputs;
+use onenipd::line_io::modbus::{ModbusServer, ModbusSettings};
+use onenipd::line_io::{LineIoError, OutputLines};
+use onenipd::part::{Command, Decision, Duration, Frame, LineTime, NamedTensors, PartResult};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+const SIDE: usize = 32;
+/// Between parts: longer than a window and its gap, so that every reject has its own edge.
+const SPACING: Duration = Duration::from_millis(60);
+/// Requests per second of each client that only loads.
+const CLIENT_RATE: u64 = 100;
+const CLIENTS: usize = 4;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let parts = arguments.iter().position(|a| a == "--parts").and_then(|i| arguments.get(i + 1));
+    let parts: usize = parts.and_then(|n| n.parse().ok()).unwrap_or(500);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{parts} parts each, {cores} cores, load before: {}", load.trim());
+    println!("| measure (us) | machine | n | p50 | p99 | p99.9 | max |");
+    println!("|---|---|---|---|---|---|---|");
+    let quiet = Surroundings::default();
+    let spinning = Surroundings { spinning: cores, ..quiet };
+    // Another way of following parts (encoder counts) is another entry here.
+    for (name, surroundings) in [
+        ("idle", quiet),
+        ("every core loaded", spinning),
+        ("4 Modbus clients, 100 requests/s each", Surroundings { clients: CLIENTS, ..quiet }),
+        ("both", Surroundings { clients: CLIENTS, ..spinning }),
+    ] {
+        let measured = measure(delay_mode(), parts, surroundings);
+        row("verdict to output edge", name, &measured.verdict_to_edge);
+        row("reject start, late by", name, &measured.reject_start);
+        if measured.late_fires > 0 {
+            println!("| LATE_FIRE (more than 20 ms) | {name} | {} | | | | |", measured.late_fires);
+        }
+    }
+    for (name, surroundings) in [("idle", quiet), ("every core loaded", spinning)] {
+        let reader = Surroundings { reader: true, ..surroundings };
+        let measured = measure(delay_mode(), parts, reader);
+        row("decided to visible over Modbus", name, &measured.visible);
+    }
+}
+
+fn row(measure: &str, machine: &str, h: &Histogram<u64>) {
+    let at = |quantile| h.value_at_quantile(quantile);
+    let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
+    println!("| {measure} | {machine} | {} | {p50} | {p99} | {p999} | {} |", h.len(), h.max());
+}
+
+/// Energise to reject at a fixed speed; 20 ms of jitter, so that a busy desk shows its times
+/// instead of stopping.
+fn delay_mode() -> LineSettings {
+    let ms = Duration::from_millis;
+    let mut line = LineSettings::with_delay(Wiring::EnergiseToReject, ms(80));
+    (line.actuation_time, line.jitter, line.guard) = (ms(5), ms(20), ms(5));
+    (line.pulse, line.min_gap) = (ms(5), ms(5));
+    line.stop_alarms = AlarmSet::always_stopping();
+    line.boot_id = 1;
+    line
+}
+
+#[derive(Clone, Copy, Default)]
+struct Surroundings {
+    /// Threads that do nothing but compute.
+    spinning: usize,
+    /// Modbus clients at a steady rate.
+    clients: usize,
+    /// One more that reads the newest result as fast as it is answered.
+    reader: bool,
+}
+
+struct Measured {
+    verdict_to_edge: Histogram<u64>,
+    reject_start: Histogram<u64>,
+    visible: Histogram<u64>,
+    late_fires: usize,
+}
+
+/// Output wires whose every change is told with its time.
+struct Tap(Sender<(LineTime, OutputLevels)>);
+
+impl OutputLines for Tap {
+    fn write(&mut self, levels: OutputLevels) -> Result<(), LineIoError> {
+        let _ = self.0.send((LineTime::now(), levels));
+        Ok(())
+    }
+}
+
+/// Passes and fails in turn, at once.
+struct Turns {
+    input: Vec<f32>,
+    map: Vec<f32>,
+    passes: bool,
+}
+
+impl Engine for Turns {
+    fn side(&self) -> usize {
+        SIDE
+    }
+
+    fn set_product(&mut self, _: &NamedTensors) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn input(&mut self) -> &mut [f32] {
+        &mut self.input
+    }
+
+    fn run(&mut self) -> Result<Inspection<'_>, EngineError> {
+        self.passes = !self.passes;
+        let (score, map) = (if self.passes { 0.0 } else { 1.0 }, &self.map);
+        let (anomaly_map, reconstruction_map, refined_map) = (&**map, &**map, &**map);
+        let map_peaks = [0.0; 3];
+        Ok(Inspection { score, anomaly_map, reconstruction_map, refined_map, map_peaks })
+    }
+}
+
+fn measure(line: LineSettings, parts: usize, surroundings: Surroundings) -> Measured {
+    let Travel::Delay { delay, .. } = line.travel else { panic!("a belt of fixed speed") };
+    let open_after = delay - line.actuation_time - line.jitter;
+    let ends = WayEnds::new();
+    let networked = surroundings.clients > 0 || surroundings.reader;
+    let server = networked.then(|| {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = ModbusSettings { listen, ..ModbusSettings::default() };
+        let (snapshot, results) = (Arc::clone(&ends.snapshot), ends.results_receiver.clone());
+        ModbusServer::start(settings, snapshot, results, ends.events.clone()).unwrap()
+    });
+    let (tap, edges) = unbounded();
+    let way = Way::start(way_parts(line, tap), ends, networked).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut others: Vec<JoinHandle<()>> =
+        (0..surroundings.spinning).map(|_| spin(Arc::clone(&stop))).collect();
+    let (seen, first_seen) = unbounded();
+    if let Some(server) = &server {
+        let address = server.local_address();
+        others.extend((0..surroundings.clients).map(|_| client(address, Arc::clone(&stop))));
+        if surroundings.reader {
+            others.push(reader(address, Arc::clone(&stop), seen));
+        }
+    }
+    let seen_parts = run_parts(&way, parts);
+    stop.store(true, Ordering::Relaxed);
+    others.into_iter().for_each(|other| other.join().unwrap());
+    way.request_stop();
+    way.join();
+    drop(server);
+    evaluate(&seen_parts, &edges, &first_seen, open_after)
+}
+
+/// What was seen of the parts.
+#[derive(Default)]
+struct Seen {
+    results: Vec<PartResult>,
+    judged: HashMap<u32, LineTime>,
+    late_fires: usize,
+}
+
+fn run_parts(way: &Way, parts: usize) -> Seen {
+    let inputs = MemoryInputs::new(way.events.clone());
+    let mut seen = Seen::default();
+    while !way.snapshot.load().outputs.ready {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut due = LineTime::now();
+    // The first parts meet the purge and cold caches.
+    for number in 0..parts + 10 {
+        collect(way, &mut seen, due);
+        if way.snapshot.load().state == LineState::Fault {
+            seen.late_fires += 1;
+            let (command, time) = (Command::ClearFault, LineTime::now());
+            way.events.send(LineEvent::Command { command, time }).unwrap();
+            collect(way, &mut seen, time + Duration::from_millis(300));
+        }
+        let time = LineTime::now();
+        inputs.trigger(time);
+        let shade = number as u8;
+        let picture = image::RgbImage::from_fn(64, 48, |x, y| {
+            image::Rgb([(x * 3) as u8 ^ shade, (y * 5) as u8, shade])
+        });
+        way.sink.push(Frame::from_picture(picture, number as u64, time).unwrap());
+        due = time + SPACING;
+    }
+    collect(way, &mut seen, due + Duration::from_millis(300));
+    seen.results.drain(..10.min(seen.results.len()));
+    seen
+}
+
+fn collect(way: &Way, seen: &mut Seen, until: LineTime) {
+    loop {
+        let wait = until.since(LineTime::now());
+        match way.observations.recv_timeout(wait) {
+            Ok(Observation::Decided(result)) => seen.results.push(result),
+            Ok(Observation::Judged { sequence, times }) => {
+                seen.judged.insert(sequence.get(), times.judged);
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn evaluate(
+    seen: &Seen,
+    edges: &Receiver<(LineTime, OutputLevels)>,
+    first_seen: &Receiver<(u32, LineTime)>,
+    open_after: Duration,
+) -> Measured {
+    let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
+    let (mut passes, mut rejects) = (Vec::new(), Vec::new());
+    let mut before = OutputLevels::default();
+    for (time, levels) in edges.try_iter() {
+        if levels.pass && !before.pass {
+            passes.push(time);
+        }
+        if levels.reject && !before.reject {
+            rejects.push(time);
+        }
+        before = levels;
+    }
+    let next = |edges: &[LineTime], from: LineTime| {
+        let within = from + SPACING / 2;
+        edges.iter().find(|edge| **edge >= from && **edge < within).map(|edge| edge.since(from))
+    };
+    let visible_at: HashMap<u32, LineTime> = first_seen.try_iter().collect();
+    let mut measured = Measured {
+        verdict_to_edge: histogram(),
+        reject_start: histogram(),
+        visible: histogram(),
+        late_fires: seen.late_fires,
+    };
+    for result in &seen.results {
+        let sequence = result.sequence.get();
+        let record = |h: &mut Histogram<u64>, time: Option<Duration>| {
+            if let Some(time) = time {
+                h.saturating_record(time.as_micros() as u64);
+            }
+        };
+        let judged = seen.judged.get(&sequence);
+        match result.decision {
+            Decision::Pass => {
+                let edge = judged.and_then(|judged| next(&passes, *judged));
+                record(&mut measured.verdict_to_edge, edge);
+            }
+            Decision::Fail => {
+                let edge = next(&rejects, result.triggered + open_after);
+                record(&mut measured.reject_start, edge);
+            }
+            _ => {}
+        }
+        let visible = visible_at.get(&sequence).map(|seen| seen.since(result.committed));
+        record(&mut measured.visible, visible);
+    }
+    measured
+}
+
+fn way_parts(line: LineSettings, tap: Sender<(LineTime, OutputLevels)>) -> WayParts {
+    WayParts {
+        line,
+        wires: vec![Box::new(Tap(tap))],
+        engine: Box::new(|| {
+            let (input, map) = (vec![0.0; 3 * SIDE * SIDE], vec![0.0; SIDE * SIDE]);
+            Ok(Box::new(Turns { input, map, passes: false }))
+        }),
+        rehearsed_runs: 0,
+        picture_size: None,
+        engine_queue: 2,
+        normalisation: Normalisation::LITE,
+        camera: assemble::external_camera(),
+        reconnect_interval: Duration::from_secs(1),
+        window: FrameWindow::exact(Duration::from_millis(40)),
+        free_run: false,
+        loader: Box::new(|number| {
+            Ok(ActiveProduct {
+                number,
+                name: Arc::from("turns"),
+                region_of_interest: None,
+                thresholds: Thresholds { image: 0.5, pixel: 0.5 },
+                tensors: NamedTensors::new(),
+            })
+        }),
+        first_product: 1,
+        region_rule: None,
+        pictures: false,
+        watchdog: None,
+        realtime: Default::default(),
+    }
+}
+
+fn spin(stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut state = 1u64;
+        while !stop.load(Ordering::Relaxed) {
+            for _ in 0..10_000 {
+                state = std::hint::black_box(
+                    state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1),
+                );
+            }
+        }
+    })
+}
+
+/// Reads registers 0..95 at a steady rate.
+fn client(address: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut answer = [0; 9 + 192];
+        let mut due = LineTime::now();
+        while !stop.load(Ordering::Relaxed) {
+            stream.write_all(&[0, 1, 0, 0, 0, 6, 255, 3, 0, 0, 0, 96]).unwrap();
+            stream.read_exact(&mut answer).unwrap();
+            due = due + Duration::from_micros(1_000_000 / CLIENT_RATE);
+            std::thread::sleep(due.since(LineTime::now()));
+        }
+    })
+}
+
+/// Reads the newest result's number over and over; tells when each was first seen.
+fn reader(
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    seen: Sender<(u32, LineTime)>,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut answer = [0; 9 + 4];
+        let mut last = 0;
+        while !stop.load(Ordering::Relaxed) {
+            stream.write_all(&[0, 1, 0, 0, 0, 6, 255, 3, 0, 32, 0, 2]).unwrap();
+            stream.read_exact(&mut answer).unwrap();
+            let sequence = u32::from_be_bytes([answer[9], answer[10], answer[11], answer[12]]);
+            if sequence != last {
+                last = sequence;
+                let _ = seen.send((sequence, LineTime::now()));
+            }
+        }
+    })
+}
