@@ -1,5 +1,6 @@
-//! The line's own times: verdict to output edge, error of the reject's start, a result's way to a
-//! Modbus client. Real line thread and Modbus server, lines in memory, an engine that costs nothing.
+//! The line's own times: verdict to output edge, error of the reject's start by time and by encoder,
+//! a result's way to a Modbus client. Real line thread and Modbus server, lines in memory, an engine
+//! that costs nothing.
 //!
 //! `cargo bench --no-default-features --bench line -- --parts 1000`
 
@@ -11,9 +12,13 @@ use onenipd::bundle::Normalisation;
 use onenipd::daemon::{ActiveProduct, FrameWindow, Observation, Way, WayEnds, WayParts, assemble};
 use onenipd::engine::{Engine, EngineError, Inspection};
 use onenipd::judge::Thresholds;
-use onenipd::line::{AlarmSet, LineEvent, LineSettings, LineState, OutputLevels, Travel, Wiring};
+use onenipd::line::{
+    Alarm, AlarmSet, EncoderTravel, LineEvent, LineSettings, LineState, OutputLevels, Travel,
+    Wiring,
+};
 use onenipd::line_io::memory::MemoryInputs;
 use onenipd::line_io::modbus::{ModbusServer, ModbusSettings};
+use onenipd::line_io::realtime::{self, RealtimeSettings};
 use onenipd::line_io::{LineIoError, OutputLines};
 use onenipd::part::{Command, Decision, Duration, Frame, LineTime, NamedTensors, PartResult};
 use std::collections::HashMap;
@@ -24,8 +29,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 const SIDE: usize = 32;
-/// Between parts: longer than a window and its gap, so that every reject has its own edge.
-const SPACING: Duration = Duration::from_millis(60);
+/// Between parts: two are longer than a window and its gap, so that every reject has its own edge
+/// (every second part fails).
+const SPACING: Duration = Duration::from_millis(30);
+/// Time of one count of the encoder: 1000 counts a second.
+const COUNT: Duration = Duration::from_millis(1);
 /// Requests per second of each client that only loads.
 const CLIENT_RATE: u64 = 100;
 const CLIENTS: usize = 4;
@@ -37,28 +45,44 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{parts} parts each, {cores} cores, load before: {}", load.trim());
-    println!("| measure (us) | machine | n | p50 | p99 | p99.9 | max |");
+    println!("| measure | machine | n | p50 | p99 | p99.9 | max |");
     println!("|---|---|---|---|---|---|---|");
     let quiet = Surroundings::default();
     let spinning = Surroundings { spinning: cores, ..quiet };
-    // Another way of following parts (encoder counts) is another entry here.
+    let both = Surroundings { clients: CLIENTS, ..spinning };
     for (name, surroundings) in [
         ("idle", quiet),
         ("every core loaded", spinning),
         ("4 Modbus clients, 100 requests/s each", Surroundings { clients: CLIENTS, ..quiet }),
-        ("both", Surroundings { clients: CLIENTS, ..spinning }),
+        ("both", both),
+        ("both, `realtime.priority = 40`", Surroundings { priority: 40, ..both }),
     ] {
         let measured = measure(delay_mode(), parts, surroundings);
-        row("verdict to output edge", name, &measured.verdict_to_edge);
-        row("reject start, late by", name, &measured.reject_start);
-        if measured.late_fires > 0 {
-            println!("| LATE_FIRE (more than 20 ms) | {name} | {} | | | | |", measured.late_fires);
-        }
+        row("verdict to output edge, us", name, &measured.verdict_to_edge);
+        row("reject start by time, late by us", name, &measured.reject_start);
+        print_faults(name, &measured);
+        let measured = measure(distance_mode(), parts, surroundings);
+        row("reject start by encoder, late by us", name, &measured.reject_start);
+        row("reject start by encoder, late by counts", name, &measured.reject_start_counts);
+        print_faults(name, &measured);
     }
     for (name, surroundings) in [("idle", quiet), ("every core loaded", spinning)] {
         let reader = Surroundings { reader: true, ..surroundings };
         let measured = measure(delay_mode(), parts, reader);
-        row("decided to visible over Modbus", name, &measured.visible);
+        row("decided to visible over Modbus, us", name, &measured.visible);
+    }
+}
+
+/// What explains a row that is not what it says.
+fn print_faults(name: &str, measured: &Measured) {
+    if measured.late_fires > 0 {
+        println!(
+            "| LATE_FIRE (later than 20 ms), times | {name} | {} | | | | |",
+            measured.late_fires
+        );
+    }
+    if measured.priority_refused {
+        println!("| the kernel refused SCHED_FIFO | {name} | | | | | |");
     }
 }
 
@@ -80,6 +104,27 @@ fn delay_mode() -> LineSettings {
     line
 }
 
+/// The same by encoder at [`COUNT`]: 80 counts to the ejector, a part is 10 long. The gate's lead of
+/// 24.5 ms is 25 counts at this speed, without doubt.
+fn distance_mode() -> LineSettings {
+    let mut line = delay_mode();
+    line.actuation_time = Duration::from_micros(4500);
+    line.travel = Travel::Distance(EncoderTravel::new(80, 10, 1200));
+    line
+}
+
+/// When the gate has to go to its rejecting level for a part.
+fn reject_due(line: &LineSettings, result: &PartResult, belt_start: LineTime) -> LineTime {
+    let lead = line.actuation_time + line.jitter;
+    match line.travel {
+        Travel::Delay { delay, .. } => result.triggered + (delay - lead),
+        Travel::Distance(way) => {
+            let lead = lead.as_micros().div_ceil(COUNT.as_micros()) as u32;
+            belt_start + COUNT * (result.encoder_count as u32 + way.distance_counts - lead)
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct Surroundings {
     /// Threads that do nothing but compute.
@@ -88,13 +133,17 @@ struct Surroundings {
     clients: usize,
     /// One more that reads the newest result as fast as it is answered.
     reader: bool,
+    /// SCHED_FIFO priority of line and inputs; 0 is the ordinary scheduler.
+    priority: u8,
 }
 
 struct Measured {
     verdict_to_edge: Histogram<u64>,
     reject_start: Histogram<u64>,
+    reject_start_counts: Histogram<u64>,
     visible: Histogram<u64>,
     late_fires: usize,
+    priority_refused: bool,
 }
 
 /// Output wires whose every change is told with its time.
@@ -137,8 +186,6 @@ impl Engine for Turns {
 }
 
 fn measure(line: LineSettings, parts: usize, surroundings: Surroundings) -> Measured {
-    let Travel::Delay { delay, .. } = line.travel else { panic!("a belt of fixed speed") };
-    let open_after = delay - line.actuation_time - line.jitter;
     let ends = WayEnds::new();
     let networked = surroundings.clients > 0 || surroundings.reader;
     let server = networked.then(|| {
@@ -148,7 +195,11 @@ fn measure(line: LineSettings, parts: usize, surroundings: Surroundings) -> Meas
         ModbusServer::start(settings, snapshot, results, ends.events.clone()).unwrap()
     });
     let (tap, edges) = unbounded();
-    let way = Way::start(way_parts(line, tap), ends, networked).unwrap();
+    let priority = surroundings.priority;
+    let scheduling = RealtimeSettings { priority, lock_memory: priority > 0, cpus: Vec::new() };
+    let mut parts_of_way = way_parts(line.clone(), tap);
+    parts_of_way.realtime = scheduling.clone();
+    let way = Way::start(parts_of_way, ends, networked).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let mut others: Vec<JoinHandle<()>> =
         (0..surroundings.spinning).map(|_| spin(Arc::clone(&stop))).collect();
@@ -160,13 +211,63 @@ fn measure(line: LineSettings, parts: usize, surroundings: Surroundings) -> Meas
             others.push(reader(address, Arc::clone(&stop), seen));
         }
     }
-    let seen_parts = run_parts(&way, parts);
+    let belt = Belt::start(MemoryInputs::new(way.events.clone()), scheduling, &stop);
+    let seen_parts = run_parts(&way, &belt, parts);
+    let priority_refused = priority > 0 && !line_thread_is_real_time();
     stop.store(true, Ordering::Relaxed);
-    others.into_iter().for_each(|other| other.join().unwrap());
+    others.into_iter().chain([belt.thread]).for_each(|other| other.join().unwrap());
     way.request_stop();
     way.join();
     drop(server);
-    evaluate(&seen_parts, &edges, &first_seen, open_after)
+    let due = |result: &PartResult| reject_due(&line, result, belt.start);
+    Measured { priority_refused, ..evaluate(&seen_parts, &edges, &first_seen, due) }
+}
+
+/// Whether the kernel schedules the thread `line` by a real-time priority (proc(5), stat 40).
+fn line_thread_is_real_time() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.flatten().any(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        stat.contains("(line)") && fields.clone().nth(37).is_some_and(|priority| priority != "0")
+    })
+}
+
+/// Encoder and trigger sensor of an even belt. As `gpio-in` does, one thread tells both, in their
+/// order and with the stamp of the moment itself, however late it is.
+struct Belt {
+    start: LineTime,
+    ask: Sender<()>,
+    triggered: Receiver<LineTime>,
+    thread: JoinHandle<()>,
+}
+
+impl Belt {
+    fn start(inputs: MemoryInputs, scheduling: RealtimeSettings, stop: &Arc<AtomicBool>) -> Self {
+        let (start, stop) = (LineTime::now(), Arc::clone(stop));
+        let ((ask, asked), (tell, triggered)) = (unbounded(), unbounded());
+        let thread = std::thread::spawn(move || {
+            realtime::apply(&scheduling);
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                count += 1;
+                let stamp = start + COUNT * count;
+                std::thread::sleep(stamp.since(LineTime::now()));
+                inputs.encoder(i64::from(count), stamp);
+                if asked.try_recv().is_ok() {
+                    inputs.trigger(stamp);
+                    tell.send(stamp).unwrap();
+                }
+            }
+        });
+        Self { start, ask, triggered, thread }
+    }
+
+    /// A part passes the sensor at the next count.
+    fn trigger(&self) -> LineTime {
+        self.ask.send(()).unwrap();
+        self.triggered.recv().unwrap()
+    }
 }
 
 /// What was seen of the parts.
@@ -177,8 +278,7 @@ struct Seen {
     late_fires: usize,
 }
 
-fn run_parts(way: &Way, parts: usize) -> Seen {
-    let inputs = MemoryInputs::new(way.events.clone());
+fn run_parts(way: &Way, belt: &Belt, parts: usize) -> Seen {
     let mut seen = Seen::default();
     while !way.snapshot.load().outputs.ready {
         std::thread::sleep(Duration::from_millis(5));
@@ -187,14 +287,15 @@ fn run_parts(way: &Way, parts: usize) -> Seen {
     // The first parts meet the purge and cold caches.
     for number in 0..parts + 10 {
         collect(way, &mut seen, due);
-        if way.snapshot.load().state == LineState::Fault {
+        let line = **way.snapshot.load();
+        if line.state == LineState::Fault {
+            assert!(line.alarms.contains(Alarm::LateFire), "{line:?}");
             seen.late_fires += 1;
             let (command, time) = (Command::ClearFault, LineTime::now());
             way.events.send(LineEvent::Command { command, time }).unwrap();
             collect(way, &mut seen, time + Duration::from_millis(300));
         }
-        let time = LineTime::now();
-        inputs.trigger(time);
+        let time = belt.trigger();
         let shade = number as u8;
         let picture = image::RgbImage::from_fn(64, 48, |x, y| {
             image::Rgb([(x * 3) as u8 ^ shade, (y * 5) as u8, shade])
@@ -225,7 +326,7 @@ fn evaluate(
     seen: &Seen,
     edges: &Receiver<(LineTime, OutputLevels)>,
     first_seen: &Receiver<(u32, LineTime)>,
-    open_after: Duration,
+    due: impl Fn(&PartResult) -> LineTime,
 ) -> Measured {
     let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
     let (mut passes, mut rejects) = (Vec::new(), Vec::new());
@@ -240,15 +341,17 @@ fn evaluate(
         before = levels;
     }
     let next = |edges: &[LineTime], from: LineTime| {
-        let within = from + SPACING / 2;
+        let within = from + SPACING;
         edges.iter().find(|edge| **edge >= from && **edge < within).map(|edge| edge.since(from))
     };
     let visible_at: HashMap<u32, LineTime> = first_seen.try_iter().collect();
     let mut measured = Measured {
         verdict_to_edge: histogram(),
         reject_start: histogram(),
+        reject_start_counts: histogram(),
         visible: histogram(),
         late_fires: seen.late_fires,
+        priority_refused: false,
     };
     for result in &seen.results {
         let sequence = result.sequence.get();
@@ -264,8 +367,12 @@ fn evaluate(
                 record(&mut measured.verdict_to_edge, edge);
             }
             Decision::Fail => {
-                let edge = next(&rejects, result.triggered + open_after);
+                let edge = next(&rejects, due(result));
                 record(&mut measured.reject_start, edge);
+                if let Some(late) = edge {
+                    let counts = late.as_nanos() / COUNT.as_nanos();
+                    measured.reject_start_counts.saturating_record(counts as u64);
+                }
             }
             _ => {}
         }
@@ -283,6 +390,7 @@ fn way_parts(line: LineSettings, tap: Sender<(LineTime, OutputLevels)>) -> WayPa
             let (input, map) = (vec![0.0; 3 * SIDE * SIDE], vec![0.0; SIDE * SIDE]);
             Ok(Box::new(Turns { input, map, passes: false }))
         }),
+        engine_fell_back: Arc::default(),
         rehearsed_runs: 0,
         picture_size: None,
         engine_queue: 2,

@@ -101,3 +101,72 @@ fn simulated_parts_become_a_data_set_once() {
     assert_eq!(defects, 5);
     refused(&arguments, 74, &["exists"]);
 }
+
+#[test]
+fn the_version_tells_what_is_found() {
+    let output = onenipd(&["--version"]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let own = format!("onenipd {}\n", env!("CARGO_PKG_VERSION"));
+    assert!(said.starts_with(&own), "{said}");
+    for word in ["features: ", "\nGStreamer: 1.", "\nONNX Runtime: 1.", "\nCUDA: ", "\nTensorRT: "]
+    {
+        assert!(said.contains(word), "no {word:?}: {said}");
+    }
+}
+
+/// Findings of `doctor --json` with `arguments`, and its exit code.
+fn doctor(arguments: &[&str]) -> (Vec<serde_json::Value>, Option<i32>) {
+    let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
+    let output = onenipd(&arguments);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    (document["findings"].as_array().unwrap().clone(), output.status.code())
+}
+
+#[test]
+fn doctor_runs_the_golden_images_on_the_chosen_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("state.directory={:?}", folder.path());
+    let (findings, code) = doctor(&["--bundle", "engines/demo", "--set", &state]);
+    let says = |level: &str, place: &str, word: &str| {
+        findings.iter().any(|finding| {
+            finding["level"] == level
+                && finding["where"] == place
+                && finding["what"].as_str().unwrap().contains(word)
+        })
+    };
+    assert!(says("ok", "GStreamer", "1."), "{findings:#?}");
+    assert!(says("ok", "ONNX Runtime", "1."), "{findings:#?}");
+    assert!(says("ok", "engine", "golden images: largest difference"), "{findings:#?}");
+    assert!(says("ok", "engine", "an inspection takes"), "{findings:#?}");
+    let why = findings.iter().filter(|finding| finding["where"] == "engine");
+    let why: Vec<&str> = why.map(|finding| finding["what"].as_str().unwrap()).collect();
+    assert!(why.iter().any(|what| what.contains("TensorRT")), "{why:?}");
+    let errors = findings.iter().filter(|finding| finding["level"] == "error").count();
+    assert_eq!((errors, code), (0, Some(0)), "{findings:#?}");
+    let unmended = findings.iter().filter(|finding| finding["level"] == "warning");
+    assert!(unmended.clone().all(|finding| finding["remedy"] != ""), "{findings:#?}");
+}
+
+#[test]
+fn doctor_answers_69_for_what_is_missing_and_goes_on() {
+    let (findings, code) = doctor(&["--bundle", "no-such-bundle"]);
+    assert_eq!(code, Some(69));
+    let errors: Vec<_> = findings.iter().filter(|finding| finding["level"] == "error").collect();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0]["what"].as_str().unwrap().contains("no-such-bundle"), "{errors:#?}");
+    assert!(findings.iter().any(|finding| finding["where"] == "CPU"));
+}
+
+#[cfg(not(feature = "tensorrt"))]
+#[test]
+fn an_engine_asked_for_by_name_that_cannot_work_is_69_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("state.directory={:?}", folder.path());
+    let device = "engine.device=\"tensorrt\"";
+    let common = ["--config", "config/demo.toml", "--set", &state, "--set", device];
+    for command in ["run", "bench"] {
+        let arguments: Vec<&str> = [command].iter().chain(&common).copied().collect();
+        refused(&arguments, 69, &["engine.device", "without the feature `tensorrt`"]);
+    }
+}

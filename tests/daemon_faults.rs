@@ -7,7 +7,7 @@ mod support;
 
 use onenipd::camera::CameraError;
 use onenipd::daemon::{Observer, WayEnds, assemble};
-use onenipd::line::{Alarm, LineState};
+use onenipd::line::{Alarm, InputLine, LineEvent, LineState};
 use onenipd::line_io::modbus::{ModbusServer, ModbusSettings};
 use onenipd::part::{Command, Decision, Duration, LineTime, Reason, RegionOfInterest};
 use onenipd::records::{Archive, ArchiveSettings};
@@ -332,6 +332,48 @@ fn an_engine_that_panics_costs_its_part_and_is_opened_again() {
 }
 
 #[test]
+fn an_engine_that_lost_its_gpu_costs_its_part_and_is_opened_again() {
+    let mut runs = 0;
+    let script = move || {
+        runs += 1;
+        if runs == 2 { Act::Lost } else { Act::Score(0.0) }
+    };
+    let opened = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&opened);
+    let mut bench = Bench::open(script, WayEnds::new(), false, move |parts| {
+        let mut factory = std::mem::replace(&mut parts.engine, Box::new(|| unreachable!()));
+        parts.engine = Box::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            factory()
+        });
+    });
+    bench.until_ready();
+    purged(&mut bench);
+    let triggered = bench.part();
+    assert_eq!(bench.results(1)[0].reason, Reason::EngineError);
+    assert_rejected(&mut bench, triggered);
+    bench.part();
+    assert_eq!(bench.results(2)[1].decision, Decision::Pass);
+    assert_eq!(opened.load(Ordering::Relaxed), 2);
+    bench.stop();
+}
+
+#[test]
+fn a_box_that_fell_back_from_its_gpu_is_degraded() {
+    let mut bench = Bench::open(
+        || Act::Score(0.0),
+        WayEnds::new(),
+        false,
+        |parts| parts.engine_fell_back.store(true, Ordering::Relaxed),
+    );
+    bench.until(|bench| {
+        let line = bench.way.snapshot.load();
+        line.state == LineState::Degraded && line.outputs.ready
+    });
+    bench.stop();
+}
+
+#[test]
 fn an_engine_that_panics_always_stops_the_line() {
     let mut runs = 0;
     let mut bench = Bench::start(move || {
@@ -495,6 +537,57 @@ fn a_silent_plc_warns_or_stops_as_configured() {
         }
         bench.stop();
     }
+}
+
+#[test]
+fn causes_told_from_outside_degrade_the_line_and_end_with_it() {
+    let mut bench = Bench::start(|| Act::Score(0.0));
+    purged(&mut bench);
+    for alarm in [Alarm::Thermal, Alarm::Camera, Alarm::Clock] {
+        let tell = |bench: &Bench, present| {
+            let time = LineTime::now();
+            bench.way.events.send(LineEvent::Cause { alarm, present, time }).unwrap();
+        };
+        tell(&bench, true);
+        bench.until(|bench| bench.way.snapshot.load().state == LineState::Degraded);
+        let line = **bench.way.snapshot.load();
+        assert!(line.alarms.contains(alarm) && line.outputs.ready, "{alarm:?}: {line:?}");
+        bench.results.clear();
+        bench.part();
+        assert_eq!(bench.results(1)[0].decision, Decision::Pass, "{alarm:?}");
+        tell(&bench, false);
+        bench.until(|bench| bench.way.snapshot.load().state != LineState::Degraded);
+        let line = **bench.way.snapshot.load();
+        assert!(line.alarms.is_empty(), "{alarm:?}: {line:?}");
+        assert!(matches!(line.state, LineState::Ready | LineState::Running), "{line:?}");
+        bench.wait(Duration::from_millis(90));
+    }
+    assert_eq!(bench.alarms, [Alarm::Thermal, Alarm::Camera, Alarm::Clock]);
+    bench.stop();
+}
+
+#[test]
+fn what_keeps_the_line_from_being_ready_is_said() {
+    let mut bench = Bench::open(
+        || Act::Score(0.0),
+        WayEnds::new(),
+        false,
+        |parts| {
+            parts.line.air_ok_wired = true;
+            parts.line.stop_alarms.set(Alarm::PlcLost, true);
+        },
+    );
+    let says = |what: &'static str| {
+        move |bench: &Bench| bench.way.waits_for().is_some_and(|said| said.contains(what))
+    };
+    bench.until(says("compressed air"));
+    assert!(bench.inputs.input(InputLine::AirOk, true, LineTime::now()));
+    bench.until(says("no heartbeat"));
+    bench.command(Command::PlcHeartbeat(1));
+    bench.command(Command::PlcHeartbeat(2));
+    bench.until_ready();
+    assert_eq!(bench.way.waits_for(), None);
+    bench.stop();
 }
 
 #[test]

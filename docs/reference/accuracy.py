@@ -2,7 +2,8 @@
 
     python3 docs/reference/accuracy.py pictures BUNDLE DATA          # 1, 2, 4, 8 good pictures
     python3 docs/reference/accuracy.py prompts  BUNDLE DATA [COUNT]  # spread over prompts (20)
-    python3 docs/reference/accuracy.py wrong    BUNDLE DATA          # another product's prompt
+    python3 docs/reference/accuracy.py wrong    BUNDLE DATA          # another product's prompt, seen
+    python3 docs/reference/accuracy.py cost     BUNDLE DATA          # ... and unseen, one picture
 
 DATA is a data set in MVTec layout. `ONENIPD` names the program (target/release/onenipd). Only the
 standard library is needed. Nothing is chosen here; everything is taken on `test`, to be reported.
@@ -52,15 +53,21 @@ def percent(metrics):
     return ["–" if metrics[m] is None else f"{100 * metrics[m]:.1f}" for m in METRICS]
 
 
+def rates(metrics, name):
+    return " / ".join(f"{100 * rate:.0f}" for rate in metrics.get(name, {}).values())
+
+
 def pictures(bundle, data):
-    table("taught by", ["product", *HEADER])
+    at = "at 0.1 / 0.5 / 1 %"
+    table("taught by", ["product", *HEADER, f"escapes {at}", "good rejected", "seconds"])
     runs = [("1, the first", 1, "first"), ("1, the most typical", 1, "auto")]
     runs += [(f"{count}, the first", count, "first") for count in (2, 4, 8)]
     for name, count, prompt in runs:
         report = evaluate(bundle, data, "--pictures", count, "--prompt", prompt)
-        for product in report["products"]:
-            row(name, [product["product"], *percent(product)])
-        row(name, ["**mean**", *percent(report["mean"])])
+        for product in [*report["products"], {"product": "**mean**", **report["mean"]}]:
+            decided = [rates(product, "escape_rate"), rates(product, "false_reject_rate")]
+            took = f"{report['seconds']:.0f}" if product["product"] == "**mean**" else ""
+            row(name, [product["product"], *percent(product), *decided, took])
 
 
 def prompts(bundle, data, count):
@@ -82,29 +89,41 @@ def prompts(bundle, data, count):
             row(product.name, cells)
 
 
-def wrong(bundle, data):
+def pairs(data):
+    """Every product as a data set of its own, with the first good picture of every product."""
     products = sorted(p for p in data.iterdir() if p.is_dir())
-    table("product", ["prompt of", "distance", "good parts: largest", "warned", *HEADER])
     with tempfile.TemporaryDirectory() as work:
         alone = {product: one_product(product, work) for product in products}
         for product in products:
             for other in products:
-                prompt = good_pictures(other)[0]
-                place = evaluate(bundle, alone[product], "--prompt", prompt)["products"][0]["prompt"]
-                # By this picture alone: what it would cost if nobody saw the warning.
-                figures = evaluate(bundle, alone[product], "--pictures", 1, "--prompt", prompt)
-                cells = [other.name, f"{place['distance']:.2f}", f"{place['largest']:.2f}"]
-                cells += ["yes" if place["outside"] else "no", *percent(figures["mean"])]
-                row(product.name, cells)
+                yield product, other, alone[product], good_pictures(other)[0]
+
+
+def wrong(bundle, data):
+    table("product", ["prompt of", "distance", "good parts: largest", "warned", *HEADER])
+    for product, other, alone, prompt in pairs(data):
+        report = evaluate(bundle, alone, "--prompt", prompt)
+        place = report["products"][0]["prompt"]
+        cells = [other.name, f"{place['distance']:.2f}", f"{place['largest']:.2f}"]
+        cells += ["yes" if place["outside"] else "no", *percent(report["mean"])]
+        row(product.name, cells)
+
+
+def cost(bundle, data):
+    at = "at 0.1 / 0.5 / 1 %"
+    table("product", ["taught by one picture of", *HEADER, f"escapes {at}", "good rejected"])
+    for product, other, alone, prompt in pairs(data):
+        figures = evaluate(bundle, alone, "--pictures", 1, "--prompt", prompt)["mean"]
+        decided = [rates(figures, "escape_rate"), rates(figures, "false_reject_rate")]
+        row(product.name, [other.name, *percent(figures), *decided])
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4 or sys.argv[1] not in ("pictures", "prompts", "wrong"):
+    experiments = {"pictures": pictures, "prompts": prompts, "wrong": wrong, "cost": cost}
+    if len(sys.argv) < 4 or sys.argv[1] not in experiments:
         sys.exit(__doc__)
     bundle, data = Path(sys.argv[2]), Path(sys.argv[3])
-    if sys.argv[1] == "pictures":
-        pictures(bundle, data)
-    elif sys.argv[1] == "prompts":
+    if sys.argv[1] == "prompts":
         prompts(bundle, data, int(sys.argv[4]) if len(sys.argv) > 4 else 20)
     else:
-        wrong(bundle, data)
+        experiments[sys.argv[1]](bundle, data)

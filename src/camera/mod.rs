@@ -3,6 +3,7 @@
 mod folder;
 mod gstreamer;
 mod health;
+mod library;
 mod remedy;
 mod simulated;
 mod stream;
@@ -10,6 +11,7 @@ mod stream;
 pub use folder::{FolderCamera, FolderPicture, FolderStream, pictures_in};
 pub use gstreamer::GStreamerCamera;
 pub use health::{FrameProblem, HealthCheck, HealthLimits};
+pub use library::{library_version, missing_elements};
 pub use simulated::{PictureFeed, SimulatedCamera};
 
 use crate::part::Frame;

@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut configuration = arguments.configuration.load_or(&["config/demo.toml"])?;
     configuration.records.enabled = false;
     let stop = run::stop_on_signals()?;
-    let room = run::open_engine_room(&configuration)?;
+    let room = run::open_engine_room(&configuration, &stop)?;
     let number = if configuration.camera.source == CameraSource::Simulated {
         Demonstration::prepare(&configuration, &room, &stop)?.first_product()
     } else {

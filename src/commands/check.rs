@@ -1,14 +1,14 @@
 //! `onenipd check`: every problem of configuration, bundle, products and devices; starts nothing.
 
 use super::configuration::ConfigurationArguments;
-use super::failure::{Code, Failure, WithCode};
+use super::failure::{Code, Failure};
+use super::findings::{Findings, Level};
 use crate::config::{CameraSource, Configuration};
 use crate::daemon::assemble::{self, EngineRoom};
 use crate::daemon::persistence::Survivors;
 use crate::daemon::{REHEARSED_RUNS, Rehearsal, arithmetic};
 use crate::product::{ProductInfo, ProductStore};
 use clap::Args;
-use serde::Serialize;
 
 mod devices;
 
@@ -20,37 +20,6 @@ pub struct Arguments {
     json: bool,
     #[command(flatten)]
     configuration: ConfigurationArguments,
-}
-
-#[derive(Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warning,
-    Error,
-}
-
-#[derive(Serialize)]
-struct Finding {
-    level: Level,
-    what: String,
-    #[serde(rename = "where")]
-    place: String,
-    remedy: String,
-}
-
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, level: Level, place: &str, what: impl Into<String>, remedy: &str) {
-        let (what, place, remedy) = (what.into(), place.to_owned(), remedy.to_owned());
-        self.0.push(Finding { level, what, place, remedy });
-    }
-
-    fn any(&self, level: Level) -> bool {
-        self.0.iter().any(|finding| finding.level == level)
-    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -65,22 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     devices::check_fieldbus(&configuration, &mut findings);
     devices::check_disk(&configuration, &mut findings);
     devices::check_clock(&mut findings);
-    if arguments.json {
-        let document = serde_json::json!({ "findings": findings.0 });
-        println!("{}", serde_json::to_string_pretty(&document).code(Code::Internal)?);
-    } else {
-        for finding in &findings.0 {
-            let word = match finding.level {
-                Level::Ok => "ok     ",
-                Level::Warning => "warning",
-                Level::Error => "ERROR  ",
-            };
-            println!("{word}  {}: {}", finding.place, finding.what);
-            if !finding.remedy.is_empty() {
-                println!("         remedy: {}", finding.remedy);
-            }
-        }
-    }
+    findings.print(arguments.json)?;
     if !geometry {
         return Err(Failure::say(Code::Configuration, "the line's geometry is impossible"));
     }
@@ -104,12 +58,33 @@ fn check_geometry(configuration: &Configuration, findings: &mut Findings) -> boo
         let what = format!("a verdict has {time} ms from the trigger to its deadline");
         findings.add(Level::Ok, "line", what, "");
     }
+    check_spacing(configuration, findings);
     problems.is_empty()
+}
+
+/// How close parts may come before a frame is of two of them; the configuration's rules have
+/// refused a configured spacing that is too close.
+fn check_spacing(configuration: &Configuration, findings: &mut Findings) {
+    let Some(span) = configuration.frame_span() else { return };
+    let (camera, millis) = (&configuration.camera, span.as_secs_f64() * 1e3);
+    let sum = format!(
+        "camera.match_before {} ms + match_after {} ms",
+        camera.match_before.as_secs_f64() * 1e3,
+        camera.match_after.as_secs_f64() * 1e3
+    );
+    let what = match configuration.line.part_spacing_time() {
+        Some(spacing) => {
+            let spacing = spacing.as_secs_f64() * 1e3;
+            format!("parts {spacing} ms apart leave room for one frame each: {sum} = {millis} ms")
+        }
+        None => format!("parts closer than {millis} ms get no decision: {sum}"),
+    };
+    findings.add(Level::Ok, "line", what, "");
 }
 
 /// Bundle, products, and whether verdicts come in time; `false` only when they do not.
 fn check_engine(configuration: &Configuration, findings: &mut Findings) -> bool {
-    let room = match EngineRoom::open(configuration) {
+    let room = match EngineRoom::open(configuration, &mut || true) {
         Ok(room) => room,
         Err(error) => {
             let place = configuration.engine.bundle.display().to_string();
@@ -119,6 +94,11 @@ fn check_engine(configuration: &Configuration, findings: &mut Findings) -> bool 
     };
     let version = room.runtime.version();
     findings.add(Level::Ok, "engine", format!("ONNX Runtime {version}, bundle and graphs"), "");
+    let (level, remedy) = match room.choice().fell_back() {
+        true => (Level::Warning, "mend the GPU, or set engine.device to \"cpu\""),
+        false => (Level::Ok, ""),
+    };
+    findings.add(level, "engine", room.choice().to_string(), remedy);
     let store = ProductStore::open(&configuration.state.directory);
     match check_products(configuration, &store, room.bundle.hash(), findings) {
         Some(product) => check_time(configuration, &room, &store, &product.name, findings),

@@ -4,13 +4,16 @@ mod bench;
 mod check;
 mod configuration;
 mod demonstration;
+mod doctor;
 mod engine;
 mod evaluate;
 mod explain;
 mod failure;
+mod findings;
 mod hold;
 #[cfg(feature = "train")]
 mod import;
+mod libraries;
 mod modbus;
 mod product;
 mod progress;
@@ -44,6 +47,8 @@ enum Command {
     Run(run::Arguments),
     /// Reads configuration, bundle, products and devices and prints every problem
     Check(check::Arguments),
+    /// Inspects the box: libraries, devices, permissions, clock, disk, GPU, and the engine
+    Doctor(doctor::Arguments),
     /// Trains one network for all products of a data set and writes the bundle
     #[cfg(feature = "train")]
     Train(train::Arguments),
@@ -74,6 +79,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayVersion => {
+            println!("{}", libraries::version_text());
+            return ExitCode::SUCCESS;
+        }
         Err(error) => {
             let help = !error.use_stderr();
             // Printing help into a closed pipe is no failure.
@@ -91,6 +100,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         #[cfg(feature = "train")]
         Command::Train(arguments) => train::run(&arguments),
         #[cfg(feature = "train")]

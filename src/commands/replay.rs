@@ -47,7 +47,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     run::start_logging(&configuration);
     let stop = run::stop_on_signals()?;
     let files = pictures(&arguments.folder)?;
-    let room = run::open_engine_room(&configuration)?;
+    let room = run::open_engine_room(&configuration, &stop)?;
     let store = ProductStore::open(&configuration.state.directory);
     let product = store.load(&arguments.product, room.bundle.hash()).code(Code::NoInput)?;
     let number = product.info.number;

@@ -56,7 +56,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut wires = open_wires(&configuration)?;
     let ends = WayEnds::new();
     wires.extend(open_coupler(&configuration, &ends)?);
-    let room = open_engine_room(&configuration)?;
+    let room = match open_engine_room(&configuration, &stop) {
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),
+        room => room?,
+    };
     let (mut demonstration, camera, first_product) =
         if configuration.camera.source == CameraSource::Simulated {
             let demo = Demonstration::prepare(&configuration, &room, &stop)?;
@@ -165,13 +168,15 @@ impl Running {
     /// What is missing, for `systemctl status`. A camera is waited for as long as it takes: systemd
     /// is asked for more time, or a box without one would be restarted for ever.
     fn tell_status(&mut self, told_ready: bool) {
-        let waits_for = self.way.readiness.waits_for();
+        let waits_for = self.way.waits_for();
         if !told_ready {
             service::notify_waiting(TELL_INTERVAL * 10);
         }
         if waits_for != self.waits_for {
             let status = waits_for.as_ref().map(|what| format!("waits: {what}"));
-            service::notify_status(status.as_deref().unwrap_or("inspecting"));
+            let status = status.as_deref().unwrap_or("inspecting");
+            service::notify_status(status);
+            log::info!("{status}");
             self.waits_for = waits_for;
         }
     }
@@ -261,9 +266,13 @@ fn start_inputs(
     GpioInputs::start(&settings, ends.events.clone()).map(Some).code(Code::Unavailable)
 }
 
-/// Opens library, bundle and graphs as configured.
-pub fn open_engine_room(configuration: &Configuration) -> Result<EngineRoom, Failure> {
-    EngineRoom::open(configuration).map_err(|error| {
+/// Opens library, bundle, graphs and engine as configured; `stop` ends the building of a plan.
+pub fn open_engine_room(
+    configuration: &Configuration,
+    stop: &AtomicBool,
+) -> Result<EngineRoom, Failure> {
+    let mut go_on = || !stop.load(Ordering::Relaxed);
+    EngineRoom::open(configuration, &mut go_on).map_err(|error| {
         let code = match &error {
             EngineRoomError::Engine(_) => Code::Unavailable,
             EngineRoomError::Bundle(_) if !configuration.engine.bundle.exists() => Code::NoInput,

@@ -6,9 +6,9 @@ use super::units::{
     BeltLength, BeltSpeed, Bytes, CountsPerMillimetre, Fraction, PartSpacing, PerSecond,
 };
 use super::words::{
-    AlarmAction, Bias, CameraSource, ClientTarget, FaultGate, GpioLine, Library, LineMode,
-    LogLevel, Parity, ReadyMode, RegisterValue, ResultsMode, RunSignal, SoftTrigger, Wiring,
-    WordOrder,
+    AlarmAction, Bias, CameraSource, ClientTarget, EngineDevice, FaultGate, GpioLine, Library,
+    LineMode, LogLevel, Parity, ReadyMode, RegisterValue, ResultsMode, RunSignal, SoftTrigger,
+    Wiring, WordOrder,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -107,6 +107,8 @@ sections! {
     engine: Engine {
         /// Folder of the engine bundle, as `onenipd train` or `import` makes it.
         bundle: PathBuf = PathBuf::new();
+        /// "cpu", "tensorrt" on an NVIDIA GPU, or "auto": the best that works, and it says why no better.
+        device: EngineDevice = EngineDevice::Auto;
         /// ONNX Runtime's library: its path, or "auto" to look beside the program and in the system.
         library: Library = Library::Auto;
         /// Threads of one inference; leave a core for the line.
@@ -136,10 +138,10 @@ sections! {
         triggered: bool = true;
         /// A part without a frame after this long gets no decision.
         frame_timeout: Duration = ms(100), ms(1)..=s(60);
-        /// A frame stamped up to this long before the trigger may be the part's.
-        match_before: Duration = ms(20), ms(0)..=s(10);
-        /// A frame stamped up to this long after the trigger may be the part's.
-        match_after: Duration = ms(100), ms(1)..=s(10);
+        /// A frame stamped up to this long before the trigger may be the part's: for clocks only.
+        match_before: Duration = ms(10), ms(0)..=s(10);
+        /// And up to this long after it: delay and exposure. Closer than both, parts get no decision.
+        match_after: Duration = ms(50), ms(1)..=s(10);
         /// Pause before a lost camera is opened again.
         reconnect_interval: Duration = s(1), ms(10)..=s(600);
     }

@@ -25,9 +25,9 @@ pub use units::{
     BeltLength, BeltSpeed, Bytes, CountsPerMillimetre, Fraction, PartSpacing, PerSecond,
 };
 pub use words::{
-    AlarmAction, Bias, CameraSource, ClientTarget, FaultGate, GpioLine, Library, LineMode,
-    LogLevel, Parity, ReadyMode, RegisterValue, ResultsMode, RunSignal, SoftTrigger, Wiring,
-    WordOrder,
+    AlarmAction, Bias, CameraSource, ClientTarget, EngineDevice, FaultGate, GpioLine, Library,
+    LineMode, LogLevel, Parity, ReadyMode, RegisterValue, ResultsMode, RunSignal, SoftTrigger,
+    Wiring, WordOrder,
 };
 
 use std::path::PathBuf;

@@ -35,6 +35,7 @@ pub(super) fn check(configuration: &Configuration) -> Vec<Broken> {
     } else {
         delay(configuration, &mut found);
     }
+    frame_of_two_parts(configuration, &mut found);
     belt(configuration, &mut found);
     wires(configuration, &mut found);
     modbus(configuration, &mut found);
@@ -67,10 +68,7 @@ fn line(configuration: &Configuration, found: &mut Vec<Broken>) {
         );
         found.push(broken("line", "m_of_n_rejects", what, "raise line.m_of_n_parts or lower it"));
     }
-    let modbus = &configuration.modbus;
-    let plc = configuration.modbus_client.target == ClientTarget::Plc;
-    let serves = modbus.enabled || configuration.modbus_rtu.device.is_some() || plc;
-    let can_write = serves && !modbus.read_only;
+    let can_write = plc_can_write(configuration);
     if line.soft_trigger == SoftTrigger::On && !can_write {
         let what = "line.soft_trigger is \"on\", but nobody can write over Modbus";
         let remedy = "enable modbus and leave modbus.read_only false";
@@ -87,6 +85,30 @@ fn line(configuration: &Configuration, found: &mut Vec<Broken>) {
         let what = "nothing announces a part: no trigger line, no soft trigger, no free run";
         found.push(broken("gpio", "trigger", what, "wire gpio.trigger or set line.free_run"));
     }
+}
+
+/// Parts so close that a frame is of two of them get no decision (205).
+fn frame_of_two_parts(configuration: &Configuration, found: &mut Vec<Broken>) {
+    let (Some(span), Some(spacing)) =
+        (configuration.frame_span(), configuration.line.part_spacing_time())
+    else {
+        return;
+    };
+    if spacing >= span {
+        return;
+    }
+    let camera = &configuration.camera;
+    let what = format!(
+        "a frame is a part's for camera.match_before {} + camera.match_after {} = {}, but parts come \
+         every {}: a frame of two parts decides neither (205), both are rejected",
+        camera.match_before.show(),
+        camera.match_after.show(),
+        span.show(),
+        spacing.show()
+    );
+    let remedy = "narrow both around the time your camera takes from trigger to stamp, or space \
+                  the parts";
+    found.push(broken("line", "part_spacing", what, remedy));
 }
 
 /// Delay mode.
@@ -182,9 +204,16 @@ fn distance(configuration: &Configuration, found: &mut Vec<Broken>) {
 }
 
 /// What says that the belt runs, and the gate in Fault.
+/// Over TCP, the serial line or the box's own connection to the PLC.
+fn plc_can_write(configuration: &Configuration) -> bool {
+    let modbus = &configuration.modbus;
+    let plc = configuration.modbus_client.target == ClientTarget::Plc;
+    let serves = modbus.enabled || configuration.modbus_rtu.device.is_some() || plc;
+    serves && !modbus.read_only
+}
+
 fn belt(configuration: &Configuration, found: &mut Vec<Broken>) {
     let (line, gpio) = (&configuration.line, &configuration.gpio);
-    let modbus = &configuration.modbus;
     let signal = configuration.run_signal();
     if signal == RunSignal::Line && gpio.run.is_none() {
         let what = "line.run_signal is \"line\", but gpio.run is not wired";
@@ -195,7 +224,7 @@ fn belt(configuration: &Configuration, found: &mut Vec<Broken>) {
         let what = format!("gpio.run is wired, but line.run_signal is {word:?}");
         found.push(broken("line", "run_signal", what, "set \"auto\", or unwire gpio.run"));
     }
-    if signal == RunSignal::Plc && (!modbus.enabled || modbus.read_only) {
+    if signal == RunSignal::Plc && !plc_can_write(configuration) {
         let what = "line.run_signal is \"plc\", but nobody can write BELT_RUN over Modbus";
         let remedy = "enable modbus and leave modbus.read_only false";
         found.push(broken("line", "run_signal", what, remedy));

@@ -227,6 +227,26 @@ fn keys_must_agree() {
     assert!(named.place.ends_with("test.toml:1:14"), "{named}");
 }
 
+#[test]
+fn parts_closer_than_the_window_of_their_frames_are_refused_with_the_sum() {
+    let close = "line.part_spacing = \"59 ms\"\nline.pulse = \"10 ms\"\n";
+    let sum = "camera.match_before \"10 ms\" + camera.match_after \"50 ms\" = \"60 ms\", but parts \
+               come every \"59 ms\"";
+    let found = problems(close);
+    assert!(found.len() == 1 && found[0].what.contains(sum), "{found:#?}");
+    assert!(found[0].place.ends_with("test.toml:1:21"), "{found:#?}");
+    assert_eq!(problems(&format!("{close}line.free_run = true")), []);
+    assert_eq!(problems(&format!("{close}camera.match_after = \"49 ms\"")), []);
+    // 60 mm at 0.3 m/s are 200 ms.
+    let distance = "gpio.chip = \"c\"\ngpio.reject = \"4\"\ngpio.encoder_a = \"5\"\n\
+                    gpio.encoder_b = \"6\"\nline.distance = \"350 mm\"\nline.length = \"40 mm\"\n\
+                    line.speed_max = \"0.3 m/s\"\nline.counts_per_mm = \"12 counts/mm\"\n\
+                    line.part_spacing = \"60 mm\"\n";
+    assert_eq!(problems(&format!("{distance}camera.match_after = \"190 ms\"")), []);
+    let found = problems(&format!("{distance}camera.match_after = \"191 ms\""));
+    assert!(found.len() == 1 && found[0].what.contains("every \"200 ms\""), "{found:#?}");
+}
+
 proptest! {
     #[test]
     fn any_text_never_panics(text in "\\PC{0,200}") {

@@ -37,6 +37,15 @@ macro_rules! words {
 }
 
 words! {
+    /// What the network runs on.
+    EngineDevice {
+        /// The best that works.
+        Auto = "auto",
+        /// ONNX Runtime on the processor.
+        Cpu = "cpu",
+        /// TensorRT on an NVIDIA GPU.
+        Tensorrt = "tensorrt",
+    }
     /// Where frames come from.
     CameraSource {
         /// A GStreamer pipeline as `gst-launch-1.0` takes it.

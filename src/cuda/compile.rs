@@ -10,15 +10,24 @@ use std::sync::Arc;
 const MAJOR: u32 = if cfg!(feature = "cuda-13") { 13 } else { 12 };
 const LIBRARY: &str = if cfg!(feature = "cuda-13") { "libnvrtc.so.13" } else { "libnvrtc.so.12" };
 
+/// The run-time compiler's library, if it can be opened.
+///
+/// # Errors
+/// It is missing.
+pub fn compiler() -> Result<&'static str, CudaError> {
+    // SAFETY: only opens the library and closes it again. Without it `cudarc` would panic.
+    match unsafe { sys::is_culib_present() } {
+        true => Ok(LIBRARY),
+        false => Err(CudaError::NoCompiler { library: LIBRARY, major: MAJOR }),
+    }
+}
+
 /// Compiles `source` for `architecture`. Needs no GPU and no driver.
 ///
 /// # Errors
 /// No compiler, or the text does not compile; the compiler's log is in the error.
 pub fn compile(source: &str, architecture: Architecture) -> Result<Ptx, CudaError> {
-    // SAFETY: only opens the library and closes it again. Without it `cudarc` would panic.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(CudaError::NoCompiler { library: LIBRARY, major: MAJOR });
-    }
+    compiler()?;
     let options = CompileOptions {
         // Products and sums are not fused: the CPU does not fuse them either.
         fmad: Some(false),

@@ -21,6 +21,26 @@ impl fmt::Display for Architecture {
     }
 }
 
+fn check_driver() -> Result<(), CudaError> {
+    // SAFETY: only opens the library and closes it again. Without it `cudarc` would panic.
+    match unsafe { sys::is_culib_present() } {
+        true => Ok(()),
+        false => Err(CudaError::NoDriver { library: "libcuda.so.1" }),
+    }
+}
+
+/// The newest CUDA the driver serves, such as `12.6`.
+///
+/// # Errors
+/// No driver.
+pub fn driver_version() -> Result<String, CudaError> {
+    check_driver()?;
+    let mut version = 0;
+    // SAFETY: the library is there; it writes one number to a local.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result()?;
+    Ok(format!("{}.{}", version / 1000, version % 1000 / 10))
+}
+
 /// One GPU. Dropping it gives its context back.
 #[derive(Clone, Debug)]
 pub struct Device {
@@ -34,10 +54,7 @@ impl Device {
     /// # Errors
     /// No driver, no such device, or it refuses.
     pub fn open(ordinal: usize) -> Result<Self, CudaError> {
-        // SAFETY: only opens the library and closes it again. Without it `cudarc` would panic.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(CudaError::NoDriver { library: "libcuda.so.1" });
-        }
+        check_driver()?;
         let context = CudaContext::new(ordinal)
             .map_err(|error| CudaError::NoDevice { ordinal, reason: reason(&error) })?;
         let stream = context.new_stream()?;

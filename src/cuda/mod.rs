@@ -6,8 +6,8 @@
 mod compile;
 mod device;
 
-pub use compile::{Kernels, compile};
-pub use device::{Architecture, Device};
+pub use compile::{Kernels, compile, compiler};
+pub use device::{Architecture, Device, driver_version};
 
 use thiserror::Error;
 

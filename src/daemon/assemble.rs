@@ -1,6 +1,7 @@
 //! From a configuration to rooms that can run; `run` and `check` alike.
 
 use super::ActiveProduct;
+use super::engine_choice::{EngineChoice, EngineChoiceError, EngineMaker};
 use super::inspection::{EngineFactory, ProductLoadError, ProductLoader};
 use super::pairing::FrameWindow;
 use super::persistence::Survivors;
@@ -10,7 +11,7 @@ use super::way::WayParts;
 use crate::bundle::{Bundle, BundleError, GraphFiles};
 use crate::camera::{Camera, CameraSettings, CameraSource};
 use crate::config::{self, Configuration};
-use crate::engine::{EngineError, Inspector, OnnxRuntime};
+use crate::engine::{EngineError, OnnxRuntime};
 use crate::judge::{RegionRule, Thresholds};
 use crate::line::{
     Alarm, AlarmSet, EncoderTravel, FaultGate, InputLine, LineSettings, RunSignal, Strobe, Travel,
@@ -39,6 +40,7 @@ pub struct EngineRoom {
     pub bundle: Bundle,
     /// Its graphs, written where they were missing.
     pub graphs: GraphFiles,
+    maker: EngineMaker,
 }
 
 /// Why the engine room cannot be opened.
@@ -52,20 +54,39 @@ pub enum EngineRoomError {
     Bundle(#[from] BundleError),
 }
 
+impl From<EngineChoiceError> for EngineRoomError {
+    fn from(error: EngineChoiceError) -> Self {
+        match error {
+            EngineChoiceError::Engine(error) => Self::Engine(error),
+            EngineChoiceError::Bundle(error) => Self::Bundle(error),
+        }
+    }
+}
+
 impl EngineRoom {
-    /// Opens library and bundle.
-    pub fn open(configuration: &Configuration) -> Result<Self, EngineRoomError> {
+    /// Opens library and bundle and chooses the engine; where a plan must be built first this takes
+    /// minutes, until `go_on` says no.
+    pub fn open(
+        configuration: &Configuration,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, EngineRoomError> {
         let runtime = OnnxRuntime::open(library(configuration))?;
         let bundle = Bundle::open(&configuration.engine.bundle)?;
         let graphs = bundle.graphs(&configuration.state.directory.join("graphs"))?;
-        Ok(Self { runtime, bundle, graphs })
+        let maker = EngineMaker::choose(configuration, &runtime, &bundle, &graphs, go_on)?;
+        let level = if maker.choice.fell_back() { log::Level::Warn } else { log::Level::Info };
+        log::log!(level, "engine: {}", maker.choice);
+        Ok(Self { runtime, bundle, graphs, maker })
     }
 
-    /// Opens the inspector, as often as it is asked to.
+    /// Which engine was taken, and why not a better one.
+    pub const fn choice(&self) -> &EngineChoice {
+        &self.maker.choice
+    }
+
+    /// Opens the chosen inspector, as often as it is asked to.
     pub fn inspector(&self, threads: usize) -> EngineFactory {
-        let (runtime, graph) = (self.runtime.clone(), self.graphs.inspector.clone());
-        let manifest = self.bundle.manifest().clone();
-        Box::new(move || Ok(Box::new(Inspector::open(&runtime, &graph, &manifest, threads)?)))
+        self.maker.factory(threads)
     }
 }
 
@@ -421,6 +442,7 @@ pub fn way_parts(
         line,
         wires,
         engine: room.inspector(configuration.engine.threads),
+        engine_fell_back: Arc::clone(&room.maker.fell_back),
         rehearsed_runs: REHEARSED_RUNS,
         picture_size: picture_size(configuration),
         engine_queue: configuration.engine.queue,

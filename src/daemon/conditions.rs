@@ -10,7 +10,7 @@ use crate::part::{Duration, LineTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -66,6 +66,8 @@ pub struct Watched {
     pub readiness: Arc<Readiness>,
     /// From trigger to deadline.
     pub decision_time: Duration,
+    /// The engine is slower than what this box could have (docs/design/gpu.md).
+    pub engine_fell_back: Arc<AtomicBool>,
     /// To the line.
     pub events: Sender<LineEvent>,
     /// To the observers.
@@ -120,7 +122,8 @@ impl Watch {
                 unsynchronised = is_clock_synchronised() == Some(false);
             }
             let close = self.watched.vitals.times().are_close_to(self.watched.decision_time);
-            self.tell(0, Alarm::Thermal, close || throttling.is_throttled(now));
+            let slower = self.watched.engine_fell_back.load(Ordering::Relaxed);
+            self.tell(0, Alarm::Thermal, slower || close || throttling.is_throttled(now));
             self.tell(1, Alarm::Clock, unsynchronised);
             // Before the first Ready a missing camera is no alarm: nothing is promised yet.
             let camera = self.watched.readiness.has_camera();

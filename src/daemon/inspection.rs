@@ -4,9 +4,9 @@ use super::ActiveProduct;
 use super::conditions::Vitals;
 use super::observation::{Drops, InspectedPart, Observation};
 use super::readiness::Readiness;
-use super::rehearsal::Rehearsal;
+use super::rehearsal::{Rehearsal, RehearsalError};
 use super::verdict_times::arithmetic;
-use crate::engine::{Engine, EngineError, Inspection};
+use crate::engine::{Engine, EngineError, Inspection, LostEngine};
 use crate::judge::{Judge, RegionRule};
 use crate::line::{LineEvent, LineSettings};
 use crate::part::{
@@ -35,7 +35,7 @@ pub struct Work {
     pub times: StageTimes,
 }
 
-/// Opens the engine; called again after it has panicked.
+/// Opens the engine; called again after it has panicked or lost its GPU.
 pub type EngineFactory = Box<dyn FnMut() -> Result<Box<dyn Engine>, EngineError> + Send>;
 
 /// A product whose verdicts came too late is rehearsed again after this long.
@@ -99,7 +99,7 @@ impl EngineStage {
     pub fn spawn(self) -> std::io::Result<JoinHandle<()>> {
         let judge = Judge::new(self.engine.side());
         let rehearsed = self.rehearsal.runs == 0;
-        let mut thread = EngineThread { stage: self, judge, rehearsed, again: None };
+        let mut thread = EngineThread { stage: self, judge, rehearsed, again: None, lost: false };
         std::thread::Builder::new().name("engine".into()).spawn(move || thread.run())
     }
 }
@@ -111,6 +111,8 @@ struct EngineThread {
     rehearsed: bool,
     /// A product to be rehearsed again, and when.
     again: Option<(u16, LineTime)>,
+    /// The product could not be made ready because the engine's GPU is lost.
+    lost: bool,
 }
 
 /// What became of a picture in the engine.
@@ -164,7 +166,13 @@ impl EngineThread {
                     None => self.give_back(work),
                 }
             }
-            Ok(Seen::Failed(error)) => self.failed(&error.to_string(), work),
+            Ok(Seen::Failed(error)) => {
+                let number = work.product.number;
+                self.failed(&error.to_string(), work);
+                if error.is_engine_lost() {
+                    self.reopen(number);
+                }
+            }
             Err(panic) => {
                 let number = work.product.number;
                 self.failed(&format!("the engine panicked: {}", words_of(&*panic)), work);
@@ -206,26 +214,34 @@ impl EngineThread {
         self.give_back(work);
     }
 
-    /// A new engine in place of one that panicked, with the same product; without one nothing
-    /// passes. To the line it is no product change, so that its alarms go on counting.
+    /// A new engine in place of one that panicked or lost its GPU, with the same product; without
+    /// one nothing passes. To the line it is no product change, so that its alarms go on counting.
     fn reopen(&mut self, number: u16) {
-        let unusable = |error: EngineError| ProductLoadError::Unusable {
-            number,
-            reason: format!("the engine cannot be opened again: {error}"),
-        };
-        let opened = (self.stage.reopen)().map_err(unusable);
-        let ready = opened.and_then(|engine| {
-            self.stage.engine = engine;
-            self.judge = Judge::new(self.stage.engine.side());
-            self.make_ready_or_say(number)
-        });
-        match ready {
+        match self.open_anew(number) {
             Ok(product) => {
                 self.stage.product.store(Some(Arc::new(product)));
                 self.say(log::Level::Warn, "the engine was opened again".into());
             }
             Err(error) => self.loaded(Err(error)),
         }
+    }
+
+    fn open_anew(&mut self, number: u16) -> Result<ActiveProduct, ProductLoadError> {
+        // The old one goes first: a GPU's context ends only with the last that uses it.
+        self.stage.engine = Box::new(LostEngine::new(self.stage.engine.side()));
+        self.lost = false;
+        let opened = catch_unwind(AssertUnwindSafe(|| (self.stage.reopen)()));
+        let why = match opened {
+            Ok(Ok(engine)) => {
+                self.stage.engine = engine;
+                self.judge = Judge::new(self.stage.engine.side());
+                return self.make_ready_or_say(number);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => format!("it panicked: {}", words_of(&*panic)),
+        };
+        let reason = format!("the engine cannot be opened again: {why}");
+        Err(ProductLoadError::Unusable { number, reason })
     }
 
     fn show(&self, work: Work, anomaly_map: Vec<f32>) {
@@ -248,7 +264,11 @@ impl EngineThread {
 
     fn load(&mut self, number: u16) {
         self.again = None;
-        let loaded = self.make_ready_or_say(number);
+        let mut loaded = self.make_ready_or_say(number);
+        if let (true, Err(error)) = (self.lost, &loaded) {
+            self.say(log::Level::Error, error.to_string());
+            loaded = self.open_anew(number);
+        }
         self.loaded(loaded);
     }
 
@@ -266,11 +286,17 @@ impl EngineThread {
         let unusable = |reason: String| ProductLoadError::Unusable { number, reason };
         let product = (self.stage.loader)(number)?;
         let engine = &mut *self.stage.engine;
-        engine.set_product(&product.tensors).map_err(|error| unusable(error.to_string()))?;
+        if let Err(error) = engine.set_product(&product.tensors) {
+            self.lost = error.is_engine_lost();
+            return Err(unusable(error.to_string()));
+        }
         if self.rehearsed {
             return Ok(product);
         }
         let times = self.stage.rehearsal.measure(engine, &product);
+        if let Err(RehearsalError::Engine(error)) = &times {
+            self.lost = error.is_engine_lost();
+        }
         let measured = times.map_err(|error| unusable(error.to_string()))?.quantile(0.999);
         let sum = arithmetic(&self.stage.line, measured);
         // Should the line be gone, its outputs are safe already.

@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod conditions;
+mod engine_choice;
 mod frames;
 mod inspection;
 mod line_thread;
@@ -18,6 +19,7 @@ mod throttling;
 mod verdict_times;
 mod way;
 
+pub use engine_choice::{EngineChoice, EngineChoiceError, EngineKind, Obstacle, PassedOver};
 pub use inspection::{EngineFactory, ProductLoadError, ProductLoader};
 pub use observation::{Drops, InspectedPart, Observation};
 pub use observer::Observer;
@@ -26,6 +28,7 @@ pub use readiness::Readiness;
 pub use rehearsal::{REHEARSED_RUNS, Rehearsal, RehearsalError};
 pub use simulated_line::{SimulatedLine, SimulatedLineEnds, SimulatedLineSettings};
 pub use supervisor::CameraFactory;
+pub use throttling::Throttling;
 pub use verdict_times::{VerdictTimes, arithmetic};
 pub use way::{Way, WayEnds, WayError, WayParts};
 

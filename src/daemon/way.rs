@@ -15,7 +15,7 @@ use crate::bundle::Normalisation;
 use crate::camera::{CameraError, FrameSink};
 use crate::engine::{Engine, EngineError};
 use crate::judge::RegionRule;
-use crate::line::{Line, LineEvent, LineSettings, LineSnapshot};
+use crate::line::{Awaits, Line, LineEvent, LineSettings, LineSnapshot};
 use crate::line_io::OutputLines;
 use crate::line_io::realtime::RealtimeSettings;
 use crate::part::{Duration, Frame, LineTime, PartAnnouncement, PartResult};
@@ -24,6 +24,7 @@ use crate::records::PicturePool;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 /// Bounds of the channels, each with its reason.
@@ -54,6 +55,8 @@ pub struct WayParts {
     pub wires: Vec<Box<dyn OutputLines>>,
     /// Opens the engine, again after a panic.
     pub engine: EngineFactory,
+    /// The engine in use is not the one this box could have; the factory keeps it true.
+    pub engine_fell_back: Arc<AtomicBool>,
     /// Runs of the engine before the first part, in which verdicts must come in time.
     pub rehearsed_runs: usize,
     /// The camera's picture size, where it is configured.
@@ -187,7 +190,7 @@ impl Way {
         let (readiness_shown, vitals_shown) = (Arc::clone(&readiness), Arc::clone(&vitals));
         let drops_shown = Arc::clone(&drops);
         let shared = Shared { events: ends.events.clone(), observations, drops, readiness, vitals };
-        let watched = shared.watched(parts.line.decision_time());
+        let watched = shared.watched(parts.line.decision_time(), parts.engine_fell_back);
         let mut open_engine = parts.engine;
         let settings = StageSettings {
             engine: open_engine()?,
@@ -228,6 +231,17 @@ impl Way {
             supervisor,
             conditions,
         })
+    }
+
+    /// What keeps the line from being ready, for people; `None` when nothing does.
+    pub fn waits_for(&self) -> Option<String> {
+        let way = self.readiness.waits_for();
+        match self.snapshot.load().awaits {
+            // The way itself knows it more exactly.
+            None | Some(Awaits::Way | Awaits::FasterVerdicts) if way.is_some() => way,
+            None => None,
+            Some(awaits) => Some(awaits.text().to_owned()),
+        }
     }
 
     /// Whether the line's thread lives. If it does not and nobody asked it to stop, the process
@@ -278,11 +292,12 @@ struct Shared {
 }
 
 impl Shared {
-    fn watched(&self, decision_time: Duration) -> Watched {
+    fn watched(&self, decision_time: Duration, engine_fell_back: Arc<AtomicBool>) -> Watched {
         Watched {
             vitals: Arc::clone(&self.vitals),
             readiness: Arc::clone(&self.readiness),
             decision_time,
+            engine_fell_back,
             events: self.events.clone(),
             observations: self.observations.clone(),
             drops: Arc::clone(&self.drops),

@@ -74,7 +74,48 @@ pub enum EngineError {
     /// A GPU or its library cannot be used.
     #[error("{0}")]
     Accelerator(String),
+    /// There is no engine: it was lost and could not be opened again.
+    #[error("there is no engine: it was lost and could not be opened again")]
+    None,
     /// A run failed.
     #[error("inference failed: {0}")]
     Run(String),
+}
+
+impl EngineError {
+    /// Whether only a new engine helps: its GPU is lost, or there is no engine any more.
+    pub const fn is_engine_lost(&self) -> bool {
+        matches!(self, Self::Accelerator(_) | Self::None)
+    }
+}
+
+/// Stands where an engine was lost, until one is opened: it answers nothing.
+pub struct LostEngine {
+    side: usize,
+    input: Vec<f32>,
+}
+
+impl LostEngine {
+    /// In place of an engine of this input side.
+    pub fn new(side: usize) -> Self {
+        Self { side, input: vec![0.0; 3 * side * side] }
+    }
+}
+
+impl Engine for LostEngine {
+    fn side(&self) -> usize {
+        self.side
+    }
+
+    fn set_product(&mut self, _: &NamedTensors) -> Result<(), EngineError> {
+        Err(EngineError::None)
+    }
+
+    fn input(&mut self) -> &mut [f32] {
+        &mut self.input
+    }
+
+    fn run(&mut self) -> Result<Inspection<'_>, EngineError> {
+        Err(EngineError::None)
+    }
 }

@@ -18,7 +18,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum TensorRtError {
     /// A library is missing or is something else.
-    #[error("TensorRT library {path} {reason}; install TensorRT {major} or set engine.library")]
+    #[error(
+        "TensorRT library {path} {reason}; install TensorRT {major}, or choose engine.device = \"cpu\""
+    )]
     Library {
         /// What was opened.
         path: String,

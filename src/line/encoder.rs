@@ -32,6 +32,8 @@ pub(super) struct Encoder {
     /// Time in which the belt has moved.
     motion: Duration,
     counted_since_trigger: bool,
+    /// Counts of the last telling.
+    step: u64,
     /// The belt is said to run, and since then the count has stayed within one of this.
     still: Option<(LineTime, i64)>,
 }
@@ -50,6 +52,7 @@ impl Encoder {
             speed: 0.0,
             motion: Duration::ZERO,
             counted_since_trigger: true,
+            step: 0,
             still: None,
         }
     }
@@ -91,6 +94,7 @@ impl Encoder {
         let time = stamp.since(self.stamp);
         self.told = true;
         (self.count, self.stamp) = (count, self.stamp.max(stamp));
+        self.step = step.unsigned_abs();
         self.remember();
         if step.unsigned_abs() >= STEP_MAX {
             (self.furthest, self.speed) = (count, 0.0);
@@ -129,6 +133,12 @@ impl Encoder {
     pub fn count_at(&self, time: LineTime) -> Option<i64> {
         let known = self.samples.iter().rev().find(|sample| sample.0 <= time);
         known.map(|sample| sample.1)
+    }
+
+    /// How far the belt may be beyond the last count, not told yet: nearly one step more.
+    pub fn untold(&self, now: LineTime) -> i64 {
+        let step = i64::try_from(self.step).unwrap_or(i64::MAX);
+        if self.stamp < now { step } else { 0 }
     }
 
     /// Since when the count has been at `place` or beyond.

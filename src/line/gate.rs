@@ -42,6 +42,8 @@ pub(super) struct Moment {
     /// When a wire is really written.
     pub real: LineTime,
     pub here: Place,
+    /// How far beyond the belt may be, between two counts.
+    pub untold: i64,
     /// The belt went back and has been here before.
     pub behind: bool,
 }
@@ -49,7 +51,7 @@ pub(super) struct Moment {
 impl Moment {
     pub fn new(tracker: &Tracker, now: LineTime, clock: LineTime) -> Self {
         let (here, behind) = (tracker.here(now), tracker.is_behind());
-        Self { now, real: clock.max(now), here, behind }
+        Self { now, real: clock.max(now), here, untold: tracker.untold(now), behind }
     }
 }
 
@@ -148,7 +150,7 @@ impl Gate {
             GateRule::Release => false,
             _ if at.behind => covered || self.rejected_before(at.here) || self.holds_still(at),
             _ if self.wiring == Wiring::EnergiseToReject => {
-                let merges = self.reject_within(rejected, schedule, at.here);
+                let merges = self.reject_within(rejected, schedule, at);
                 covered || self.holds_still(at) || (self.rejected_last() && merges)
             }
             _ => covered || !self.may_pass(schedule, at),
@@ -160,9 +162,10 @@ impl Gate {
         if at.behind {
             return Merged::Unchanged;
         }
-        self.note_edge(at.here);
-        let joined =
-            self.window_open && self.rejects && self.reject_within(rejected, schedule, at.here);
+        // What Inhibited let go by is rejected when it comes back.
+        let inhibited = rule == GateRule::Release && self.way.is_some();
+        self.note_edge(at, self.rejects || inhibited);
+        let joined = self.window_open && self.rejects && self.reject_within(rejected, schedule, at);
         let window_open = covered || joined;
         let was_open = std::mem::replace(&mut self.window_open, window_open);
         match (was_open, window_open) {
@@ -199,13 +202,12 @@ impl Gate {
     }
 
     /// Remembers the level from `here` on, on new ground.
-    fn note_edge(&mut self, here: Place) {
-        let last = self.rejected_last();
-        if self.rejects == last {
+    fn note_edge(&mut self, Moment { here, untold, .. }: Moment, rejects: bool) {
+        if rejects == self.rejected_last() {
             return;
         }
-        if self.rejects {
-            self.since_place = here;
+        if rejects {
+            self.since_place = here.ahead(untold);
         }
         if self.way.is_none() {
             // Nobody comes back to a moment: only the last level is of use.
@@ -216,7 +218,7 @@ impl Gate {
         if self.edges.len() == EDGES {
             self.edges.pop_front();
         }
-        self.edges.push_back((here, self.rejects));
+        self.edges.push_back((here, rejects));
     }
 
     /// The level where the belt was furthest.
@@ -237,9 +239,10 @@ impl Gate {
     }
 
     /// A window to be rejected opens so soon that windows merge.
-    fn reject_within(&self, rejected: Rejected, schedule: &Schedule, here: Place) -> bool {
-        let next = schedule.earliest_reject(rejected, here);
-        next.is_some_and(|open| open.beyond(here) < self.gap_way)
+    fn reject_within(&self, rejected: Rejected, schedule: &Schedule, at: Moment) -> bool {
+        let next = schedule.earliest_reject(rejected, at.here);
+        let beyond = at.here.ahead(at.untold);
+        next.is_some_and(|open| open.beyond(beyond).max(0) < self.gap_way)
     }
 
     /// Energise to pass: a passed part's window, no armed one, and a pulse long enough.
@@ -255,7 +258,7 @@ impl Gate {
         };
         let late = at.real.since(at.now);
         let late = self.way.map_or_else(|| way_of(late), |way| way.counts_in(late));
-        let wanted = self.pulse_way.saturating_add(late).max(1);
+        let wanted = self.pulse_way.saturating_add(late).saturating_add(at.untold).max(1);
         let cut = schedule.earliest_reject(Rejected::Armed, at.here);
         schedule.passes(at.here) && rested && self.pass_reaches(schedule, at.here, cut, wanted)
     }

@@ -139,6 +139,11 @@ impl Tracker {
         if self.by_distance { Place::of_count(count) } else { Place::of_time(now) }
     }
 
+    /// How far the belt may be beyond [`Tracker::here`]; nothing in delay mode.
+    pub fn untold(&self, now: LineTime) -> i64 {
+        if self.by_distance { self.encoder.untold(now) } else { 0 }
+    }
+
     /// The belt went back and is where it has been before.
     pub fn is_behind(&self) -> bool {
         self.by_distance && self.encoder.is_behind()

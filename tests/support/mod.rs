@@ -28,6 +28,8 @@ pub enum Act {
     Score(f32),
     /// Fails.
     Error,
+    /// The engine's GPU is lost.
+    Lost,
     /// Answers only when released.
     Hang,
     /// Panics.
@@ -62,6 +64,7 @@ impl Engine for ScriptedEngine {
         let score = match act {
             Act::Score(score) => score,
             Act::Panic => panic!("scripted"),
+            Act::Lost => return Err(EngineError::Accelerator("scripted".into())),
             Act::Error => return Err(EngineError::Run("scripted".into())),
             Act::Hang => {
                 while !self.release.load(Ordering::Relaxed) {
@@ -269,6 +272,7 @@ fn parts(
         line: settings,
         wires,
         engine: Box::new(engine),
+        engine_fell_back: Arc::default(),
         rehearsed_runs: 0,
         picture_size: None,
         engine_queue: 2,

@@ -163,7 +163,7 @@ impl Engine for TensorRtInspector {
             let reason = "the picture holds a value that is not finite";
             return Err(EngineError::Run(reason.to_owned()));
         }
-        self.queue().map_err(|error| EngineError::Run(error.to_string()))?;
+        self.queue().map_err(|error| EngineError::Accelerator(error.to_string()))?;
         let missing = |name: &str| EngineError::Run(format!("the plan has no `{name}`"));
         let output = |name: &str| self.output(name).ok_or_else(|| missing(name));
         let [score] = *output("score")? else { return Err(missing("score")) };

@@ -56,6 +56,12 @@ impl<'a> DistanceChecker<'a> {
         after.checked_sub(1).map_or(0, |last| self.trace.counts[last].1)
     }
 
+    /// Where the belt was when a fault was cleared; a count of that very instant may have come
+    /// before or after.
+    fn count_cleared_at(&self, time: LineTime) -> i64 {
+        self.count_at(time).min(self.count_at(time - Duration::from_nanos(1)))
+    }
+
     fn state_at(&self, time: LineTime) -> LineState {
         let states = &self.trace.states;
         let after = states.partition_point(|change| change.0 <= time);
@@ -114,17 +120,15 @@ impl<'a> DistanceChecker<'a> {
 
     fn known_until(&self, part: &PartResult) -> LineTime {
         let cleared = self.trace.states.iter().filter(|c| c.1 == LineState::Fault).map(|c| c.0);
+        let mut known_until = END;
         for time in cleared.filter(|time| *time >= part.triggered) {
+            if self.count_cleared_at(time) < part.encoder_count {
+                return known_until.min(time); // it comes by again
+            }
             let done = self.trace.purge_done.iter().find(|done| **done >= time);
-            let came_back = self.count_at(time) < part.encoder_count;
-            if came_back {
-                return time;
-            }
-            if let Some(done) = done {
-                return *done;
-            }
+            known_until = known_until.min(done.copied().unwrap_or(END));
         }
-        END
+        known_until
     }
 
     /// Invariant 9, in time, at no more than the largest speed.
@@ -135,6 +139,11 @@ impl<'a> DistanceChecker<'a> {
             let ((from, rejects), (to, _)) = (pair[0], pair[1]);
             let shortest = if rejects == etr { self.settings.pulse } else { self.settings.min_gap };
             if to.since(from) >= shortest || self.is_exception(from) || self.is_exception(to) {
+                continue;
+            }
+            let between = |time: &LineTime| from < *time && *time < to;
+            let changes = self.trace.states.iter().map(|change| change.0).filter(between);
+            if changes.into_iter().any(|time| self.is_exception(time)) {
                 continue;
             }
             let newer = |part: &PartResult| from <= part.triggered && part.triggered <= to;
@@ -151,7 +160,9 @@ impl<'a> DistanceChecker<'a> {
         let own_rule = |state: &LineState| [Fault, Inhibited, Starting, Stopping].contains(state);
         let changes = self.trace.states.iter().filter(|change| change.0 == edge);
         let changed = changes.into_iter().any(|c| own_rule(&c.1) || own_rule(&c.2));
-        let stop = self.trace.alarms.iter().any(|a| a.0 == edge && a.1.always_stops());
+        let stops =
+            |alarm: Alarm| alarm.always_stops() || self.settings.stop_alarms.contains(alarm);
+        let stop = self.trace.alarms.iter().any(|alarm| alarm.0 == edge && stops(alarm.1));
         let ended = self.trace.stopped == Some(edge);
         let first = edge == self.trace.begun;
         changed
@@ -179,7 +190,7 @@ impl<'a> DistanceChecker<'a> {
         for (index, begin) in begins.iter().copied().enumerate() {
             let next = begins.get(index + 1).copied().unwrap_or(END);
             let first = self.trace.counts.first().map_or(0, |told| told.1);
-            let from = if begin == self.trace.begun { first } else { self.count_at(begin) };
+            let from = if begin == self.trace.begun { first } else { self.count_cleared_at(begin) };
             let done = self.trace.purge_done.iter().find(|done| **done >= begin);
             let done = done.copied().unwrap_or(END).min(next);
             let since = self.stays.partition_point(|stay| stay.to <= begin);

@@ -297,3 +297,41 @@ fn a_fault_may_reject_part_by_part() {
     belt.travel(&mut line, 2, 1000);
     assert!(!line.line.snapshot().gate_rejects);
 }
+
+/// Inhibited lets a part by; when it comes back afterwards, it is rejected.
+#[test]
+fn what_inhibited_let_by_is_rejected_when_it_comes_back() {
+    for wiring in [Wiring::EnergiseToReject, Wiring::EnergiseToPass] {
+        let allowed = LineSettings { allow_inhibit: true, ..settings(wiring) };
+        let (mut line, mut belt) = ready(allowed, silent(), 0);
+        // The purge, not a window, is what lies behind the belt here.
+        line.push(LineEvent::WireFault { alarm: Alarm::Actuator, time: belt.time });
+        line.command(Command::ClearFault, belt.time);
+        line.command(Command::PlcHeartbeat(9), belt.time);
+        line.command(Command::Inhibit(true), belt.time);
+        belt.travel_to(&mut line, 300, 2000);
+        assert!(!line.line.snapshot().gate_rejects);
+        line.command(Command::PurgeDone, belt.time);
+        belt.travel_to(&mut line, 310, 2000);
+        line.command(Command::Inhibit(false), belt.time);
+        belt.travel_to(&mut line, 250, 2000);
+        assert_eq!(line.line.snapshot().state, LineState::Ready);
+        assert!(line.line.snapshot().gate_rejects);
+    }
+}
+
+/// A pulse that ends between two counts: the belt may be nearly one count further than told, so
+/// the gap to the next reject is taken that much shorter.
+#[test]
+fn a_gap_between_two_counts_is_not_overrated() {
+    let mut short = settings(Wiring::EnergiseToReject);
+    short.travel = Travel::Distance(EncoderTravel::new(1000, 5, 2000));
+    let (mut line, mut belt) = ready(short, silent(), 0);
+    belt.step = 20;
+    belt.part(&mut line);
+    belt.travel_to(&mut line, 120, 1000);
+    belt.part(&mut line);
+    belt.travel_to(&mut line, 1300, 1000);
+    // The pulse ends at 1050, told is 1040; the next reject can open at 1086, 40 are needed.
+    assert_eq!(edges(&line)[1..], [(1000, true), (1140, false)]);
+}

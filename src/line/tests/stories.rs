@@ -698,3 +698,50 @@ fn modbus_triggers_are_parts_only_where_they_are_allowed() {
     line.run_until(at(1100));
     assert!(line.result(1).flags.soft_trigger);
 }
+
+/// Verdicts that take too long keep the line out of Ready, and say so; later they only warn.
+#[test]
+fn verdicts_that_come_too_late_keep_the_line_in_starting() {
+    let told = |p999, time| LineEvent::VerdictTime { p999: ms(p999), time: at(time) };
+    let mut line = Simulation::new(reject_line(), all_good());
+    line.push(told(274, 1)); // 278 ms until the deadline, 5 of them are kept
+    line.make_ready(at(2));
+    line.run_until(at(100));
+    let snapshot = line.line.snapshot();
+    assert_eq!(
+        (snapshot.state, snapshot.awaits),
+        (LineState::Starting, Some(Awaits::FasterVerdicts))
+    );
+    line.push(told(273, 200));
+    line.run_until(at(200));
+    assert_eq!((line.state(), line.line.snapshot().awaits), (LineState::Ready, None));
+    line.push(told(274, 300));
+    line.run_until(at(300));
+    assert_eq!(line.state(), LineState::Degraded);
+    let snapshot = line.line.snapshot();
+    assert!(snapshot.alarms.contains(Alarm::Thermal) && snapshot.outputs.ready);
+    line.push(told(200, 400));
+    line.run_until(at(400));
+    assert_eq!(line.state(), LineState::Ready);
+    for alarm in [Alarm::Thermal, Alarm::Clock, Alarm::Camera] {
+        line.push(LineEvent::Cause { alarm, present: true, time: at(500) });
+        line.run_until(at(500));
+        assert!(line.line.snapshot().alarms.contains(alarm));
+        assert_eq!(line.state(), LineState::Degraded);
+        line.push(LineEvent::Cause { alarm, present: false, time: at(500) });
+        line.run_until(at(500));
+        assert_eq!(line.state(), LineState::Ready);
+    }
+}
+
+#[test]
+fn the_drain_is_as_long_as_it_is_set() {
+    let mut settings = LineSettings::with_delay(Wiring::EnergiseToReject, ms(3000));
+    settings.decide_max = ms(3000);
+    settings.drain = ms(1000);
+    let mut line = Simulation::ready(settings, silent());
+    line.trigger(at(1000));
+    line.push(LineEvent::Stop { time: at(1500) });
+    line.run_until(at(9000));
+    assert_eq!(line.trace.stopped, Some(at(2500)));
+}
