@@ -73,5 +73,5 @@ fi
 
 unpacked=$tools/unpacked
 export ONENIPD_TENSORRT_INCLUDE=$rtx ONENIPD_TENSORRT_RTX=$unpacked/tensorrt_rtx_libs
-check tensorrt 12.6 "$unpacked/nvidia/cuda_nvrtc/lib" "$unpacked/nvidia/cuda_nvcc/bin/ptxas"
+check tensorrt,cuda-12 12.6 "$unpacked/nvidia/cuda_nvrtc/lib" "$unpacked/nvidia/cuda_nvcc/bin/ptxas"
 check tensorrt,cuda-13 13.0 "$unpacked/nvidia/cu13/lib" "$unpacked/nvidia/cu13/bin/ptxas"

@@ -34,7 +34,7 @@ pub fn look_at_gpu(root: &Path, findings: &mut Findings) {
         findings.add(Level::Ok, PLACE, "none is found: the processor inspects", "");
     } else if !opened && cfg!(not(feature = "cuda")) {
         let what = "this program cannot use it: it was built without the feature `tensorrt`";
-        let remedy = "build it with `--features tensorrt`, see docs/guide/jetson.md";
+        let remedy = "build it with `--features tensorrt,cuda-12`, see docs/guide/jetson.md";
         findings.add(Level::Warning, PLACE, what, remedy);
     }
 }
