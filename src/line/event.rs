@@ -128,6 +128,26 @@ pub enum LineEvent {
     },
 }
 
+impl LineEvent {
+    /// When it happened.
+    pub fn time(&self) -> LineTime {
+        match *self {
+            Self::Trigger { time, .. }
+            | Self::Input { time, .. }
+            | Self::Encoder { time, .. }
+            | Self::Verdict { time, .. }
+            | Self::Captured { time, .. }
+            | Self::Command { time, .. }
+            | Self::WayReady { time, .. }
+            | Self::VerdictTime { time, .. }
+            | Self::ProductChanged { time, .. }
+            | Self::WireFault { time, .. }
+            | Self::Cause { time, .. }
+            | Self::Stop { time } => time,
+        }
+    }
+}
+
 /// Logical levels of every output line; the wires are written whenever they change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutputLevels {

@@ -168,7 +168,7 @@ impl Line {
 
     /// Does everything due up to the event's stamp, then what the event asks for.
     pub fn handle(&mut self, event: LineEvent, out: &mut Vec<LineOutput>) {
-        self.advance(time_of(&event), out);
+        self.advance(event.time(), out);
         if self.stopped {
             return;
         }
@@ -362,22 +362,5 @@ impl Line {
                 self.tracker.furthest(self.now).ahead(-recall)
             }
         }
-    }
-}
-
-fn time_of(event: &LineEvent) -> LineTime {
-    match *event {
-        LineEvent::Trigger { time, .. }
-        | LineEvent::Input { time, .. }
-        | LineEvent::Encoder { time, .. }
-        | LineEvent::Verdict { time, .. }
-        | LineEvent::Captured { time, .. }
-        | LineEvent::Command { time, .. }
-        | LineEvent::WayReady { time, .. }
-        | LineEvent::VerdictTime { time, .. }
-        | LineEvent::ProductChanged { time, .. }
-        | LineEvent::WireFault { time, .. }
-        | LineEvent::Cause { time, .. }
-        | LineEvent::Stop { time } => time,
     }
 }

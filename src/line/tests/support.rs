@@ -155,7 +155,7 @@ impl Simulation {
     /// The event reaches the line thread later than its stamp.
     pub fn push_late(&mut self, event: LineEvent, delay: Duration) {
         self.queued += 1;
-        self.queue.push(Reverse(Queued(stamp(&event) + delay, self.queued, event)));
+        self.queue.push(Reverse(Queued(event.time() + delay, self.queued, event)));
     }
 
     pub fn trigger(&mut self, time: LineTime) {
@@ -344,23 +344,6 @@ pub fn gate_of(settings: &LineSettings, trace: &Trace) -> Vec<(LineTime, bool)> 
         }
     }
     edges
-}
-
-fn stamp(event: &LineEvent) -> LineTime {
-    match *event {
-        LineEvent::Trigger { time, .. }
-        | LineEvent::Input { time, .. }
-        | LineEvent::Encoder { time, .. }
-        | LineEvent::Verdict { time, .. }
-        | LineEvent::Captured { time, .. }
-        | LineEvent::Command { time, .. }
-        | LineEvent::WayReady { time, .. }
-        | LineEvent::VerdictTime { time, .. }
-        | LineEvent::ProductChanged { time, .. }
-        | LineEvent::WireFault { time, .. }
-        | LineEvent::Cause { time, .. }
-        | LineEvent::Stop { time } => time,
-    }
 }
 
 /// A belt with an encoder: it tells every `step` counts, and pulls the trigger where parts are.
