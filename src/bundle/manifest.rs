@@ -148,6 +148,20 @@ pub struct CheckpointSource {
     pub warning: String,
 }
 
+/// The picture a training product was prompted with wherever something was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingPrompt {
+    /// Name of the file.
+    pub picture: String,
+    /// Its distance to the middle of the good parts trained on.
+    pub distance: f32,
+    /// Their median distance.
+    pub median: f32,
+    /// Their largest distance.
+    pub largest: f32,
+}
+
 /// How the bundle came to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,6 +180,9 @@ pub struct TrainingRecord {
     pub products: Vec<String>,
     /// Losses and held-out figures, by name.
     pub metrics: BTreeMap<String, f64>,
+    /// The prompt of each training product and how typical it is, by product.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompts: BTreeMap<String, TrainingPrompt>,
     /// Where the weights come from, if they were not trained here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<CheckpointSource>,

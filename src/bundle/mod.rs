@@ -16,7 +16,7 @@ pub use graphs::{
 };
 pub use manifest::{
     Backbone, CheckpointSource, Fusion, Geometry, InspectorInput, Manifest, Normalisation,
-    OnePicture, Recipe, TrainingRecord,
+    OnePicture, Recipe, TrainingPrompt, TrainingRecord,
 };
 pub use store::{Bundle, GraphFiles};
 pub use write::{Precision, write};

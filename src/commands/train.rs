@@ -12,6 +12,7 @@ use crate::engine::{OnnxRuntime, PromptEncoder};
 use crate::model::bundling::{BundlingError, write_bundle};
 use crate::model::data::{ProductPictures, Sources};
 use crate::model::fusion::warnings;
+use crate::model::prompts::PromptChoice;
 use crate::model::pseudo_anomaly::{PseudoAnomalyMaker, TextureSource};
 use crate::model::sampling::Sampling;
 use crate::model::torch_file;
@@ -60,6 +61,9 @@ pub struct Arguments {
     /// How often each product is trained on
     #[arg(long, value_enum, default_value = "proportional")]
     sampling: SamplingChoice,
+    /// Prompt of each product wherever something is measured; steps draw theirs at random
+    #[arg(long, value_enum, default_value = "first")]
+    prompt: PromptArgument,
     /// Seed of every generator
     #[arg(long, default_value_t = 133)]
     seed: u64,
@@ -108,6 +112,14 @@ enum SamplingChoice {
     Proportional,
     /// Every product equally often
     Balanced,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PromptArgument {
+    /// The first good part by name
+    First,
+    /// The good part nearest to the middle of those trained on
+    Auto,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -165,6 +177,13 @@ fn print_summary(bundle: &bundle::Bundle) {
     println!("  {} steps on {}", training.steps, training.products.join(", "));
     let [network, search, cell] = manifest.fusion.weights;
     println!("  fusion: network {network}, search {search}, cell {cell}");
+    for (name, prompt) in &training.prompts {
+        println!(
+            "  prompt of {name}: {}, distance to the middle {:.2} (good parts: median {:.2}, \
+             largest {:.2})",
+            prompt.picture, prompt.distance, prompt.median, prompt.largest
+        );
+    }
     for (name, value) in &training.metrics {
         println!("  {name} {value:.4}");
     }
@@ -206,6 +225,10 @@ fn settings<'a>(
         sampling: match arguments.sampling {
             SamplingChoice::Proportional => Sampling::Proportional,
             SamplingChoice::Balanced => Sampling::Balanced,
+        },
+        prompt: match arguments.prompt {
+            PromptArgument::First => PromptChoice::First,
+            PromptArgument::Auto => PromptChoice::Auto,
         },
         checkpoint_period: arguments.checkpoint_every,
         seed: arguments.seed,

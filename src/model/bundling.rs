@@ -7,7 +7,7 @@ use super::nearest::nearest_maps;
 use super::train::{TrainError, TrainSettings};
 use super::training_log::TRAINING_LOG;
 use crate::bundle::{
-    self, Bundle, BundleError, GraphFiles, Manifest, OnePicture, Precision, Recipe,
+    self, Bundle, BundleError, GraphFiles, Manifest, OnePicture, Precision, Recipe, TrainingRecord,
     inspector_graph, inspector_inputs, prompt_encoder_graph, rule,
 };
 use crate::engine::{EngineError, OnnxRuntime};
@@ -81,7 +81,7 @@ pub fn write_bundle(
     let mut teacher = BundleTeacher::open(runtime, &graphs, &manifest, threads)?;
     // The paper's map is the network's own; without a network both memories count alike.
     if manifest.has_network() {
-        let products = held_out_maps(&mut teacher, settings, sources)?;
+        let products = held_out_maps(&mut teacher, settings, sources, &manifest.training)?;
         if !products.is_empty() {
             note_held_out(&mut manifest, &products);
         }
@@ -164,11 +164,19 @@ fn note_held_out(manifest: &mut Manifest, products: &[ProductMaps]) {
     note(manifest, "held_out_pixel_ap_nearest", pixel_ap);
 }
 
+/// Index of the product's prompt among its good pictures; the first where none is recorded.
+fn prompt_of(product: &ProductPictures, training: &TrainingRecord) -> usize {
+    let recorded = training.prompts.get(&product.name).map(|prompt| prompt.picture.as_str());
+    let named = |path: &std::path::PathBuf| path.file_name().and_then(|n| n.to_str()) == recorded;
+    recorded.and_then(|_| product.good.iter().position(named)).unwrap_or(0)
+}
+
 /// Maps of the held-out pictures of every product that has enough good ones.
 fn held_out_maps(
     teacher: &mut BundleTeacher,
     settings: &TrainSettings,
     sources: &Sources,
+    training: &TrainingRecord,
 ) -> Result<Vec<ProductMaps>, BundlingError> {
     let side = settings.side;
     let held_out = sources.held_out(settings.seed)?;
@@ -187,7 +195,7 @@ fn held_out_maps(
                 masks.push(picture.mask.clone());
             }
         }
-        let maps = separate_maps(teacher, &good, &pseudo)?;
+        let maps = separate_maps(teacher, &good, &pseudo, prompt_of(product, training))?;
         let nearest = nearest_maps(teacher, &good, &pseudo)?;
         products.push(ProductMaps { maps, nearest, masks, side });
     }
@@ -207,7 +215,8 @@ pub(super) fn measure_one_pictures(
         if !go_on(index) {
             break;
         }
-        let Some(prompt) = product.good.first() else { continue };
+        let prompt = prompt_of(product, &manifest.training);
+        let Some(prompt) = product.good.get(prompt) else { continue };
         if product.good.len() < FEWEST_PICTURES {
             continue;
         }

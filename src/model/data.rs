@@ -83,6 +83,8 @@ pub struct ProductSamples {
     pub name: String,
     /// Trained on.
     pub training: Vec<TrainingSample>,
+    /// Index in `training` of the prompt that held-out pictures are measured with.
+    pub prompt: usize,
     /// Held back; where no product has enough pictures for that, those trained on stand in.
     pub held_out: Vec<HeldOutSample>,
 }
@@ -147,6 +149,7 @@ impl Sources<'_> {
         let named = |product: &ProductPictures| ProductSamples {
             name: product.name.clone(),
             training: Vec::new(),
+            prompt: 0,
             held_out: Vec::new(),
         };
         let mut products: Vec<ProductSamples> = self.products.iter().map(named).collect();

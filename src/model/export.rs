@@ -57,6 +57,7 @@ pub fn finish(
             data_sha256: trained.record.data_sha256,
             products: sources.products.iter().map(|product| product.name.clone()).collect(),
             metrics,
+            prompts: BTreeMap::new(),
             source: None,
         },
     })

@@ -157,6 +157,7 @@ mod tests {
             Ok(pictures.iter().map(|p| vec![f32::from(p.get_pixel(0, 0).0[0]); 4]).collect())
         };
         let product = |(index, count): (usize, &u8)| ProductSamples {
+            prompt: 0,
             name: index.to_string(),
             training: (0..*count)
                 .map(|i| picture(100 * index as u8 + i))

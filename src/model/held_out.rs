@@ -50,8 +50,7 @@ struct Sums {
     pictures: usize,
 }
 
-/// Measures `head` (names `reconstruction.…`) on all held-out samples, each product prompted by its
-/// first training picture.
+/// Measures `head` (names `reconstruction.…`) on all held-out samples, each product with its prompt.
 pub fn measure(
     head: &NamedTensors,
     samples: &Samples,
@@ -82,7 +81,7 @@ type Pair<'a> = (&'a HeldOutSample, &'a TrainingSample);
 fn pairs(samples: &Samples) -> Vec<Pair<'_>> {
     let products = samples.products.iter();
     let of_product = products.flat_map(|product| {
-        let prompt = product.training.first();
+        let prompt = product.training.get(product.prompt);
         product.held_out.iter().filter_map(move |sample| Some((sample, prompt?)))
     });
     of_product.collect()

@@ -13,6 +13,7 @@ pub mod initialise;
 pub mod losses;
 pub mod network;
 pub mod optimiser;
+pub mod prompts;
 pub mod pseudo_anomaly;
 pub mod sampling;
 pub mod step;

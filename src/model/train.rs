@@ -6,6 +6,7 @@ use super::export::{self, TrainOutcome};
 use super::feed::Material;
 use super::held_out::{self, HeldOutFigures};
 use super::network::NetworkError;
+use super::prompts::{PromptChoice, choose_prompts};
 use super::sampling::Sampling;
 use super::trainer::Trainer;
 use crate::bundle::{Backbone, Recipe};
@@ -145,6 +146,8 @@ pub struct TrainSettings<'a> {
     pub recipe: Recipe,
     /// How often each product is trained on.
     pub sampling: Sampling,
+    /// Prompt of each product.
+    pub prompt: PromptChoice,
     /// Steps between checkpoints.
     pub checkpoint_period: u64,
     /// Seed of every generator.
@@ -236,7 +239,8 @@ pub fn train(
     progress: &mut dyn FnMut(&TrainProgress),
 ) -> Result<TrainOutcome, TrainError> {
     let begin = LineTime::now();
-    let samples = sources.samples(settings.seed, settings.stop, progress)?;
+    let mut samples = sources.samples(settings.seed, settings.stop, progress)?;
+    let prompts = choose_prompts(settings, sources, &mut samples)?;
     let trained = if settings.budget == Budget::Steps(0) {
         let TrainSettings { seed, side, backbone, sampling, .. } = *settings;
         let record = Record::new(seed, side, backbone, sampling, samples.data_sha256);
@@ -255,7 +259,9 @@ pub fn train(
         let held_out = held_out::measure(&head, &samples, settings.side, progress)?;
         Trained { head, record, held_out: Some(held_out) }
     };
-    export::finish(settings, sources, trained, progress)
+    let mut outcome = export::finish(settings, sources, trained, progress)?;
+    outcome.record.prompts = prompts;
+    Ok(outcome)
 }
 
 #[cfg(test)]

@@ -20,15 +20,16 @@ pub struct SeparateMaps {
 }
 
 /// Teaches by those of `good` (S x S, in order of name) that are not held back (index mod 4 = 3)
-/// and inspects the held-back ones and `others`, once per map. The first one is the prompt.
+/// and inspects the held-back ones and `others`, once per map. `prompt` is an index of `good`.
 pub fn separate_maps(
     teacher: &mut dyn Teacher,
     good: &[RgbImage],
     others: &[RgbImage],
+    prompt: usize,
 ) -> Result<SeparateMaps, TeachError> {
     let sizes = TokenSizes::of(teacher.manifest());
     let folds = folds(good.len());
-    let ([fold], Some(prompt)) = (folds.as_slice(), good.first()) else {
+    let ([fold], Some(prompt)) = (folds.as_slice(), good.get(prompt)) else {
         return Err(TeachError::NoPictures);
     };
     let mut tokens = Vec::with_capacity(fold.memory.len());

@@ -43,7 +43,7 @@ pub struct PromptPlace {
 
 impl Spread {
     /// Of pictures as tokens [L,E] each, at least one.
-    pub(super) fn of_tokens(pictures: &[&[f32]], sizes: &TokenSizes) -> Self {
+    pub fn of_tokens(pictures: &[&[f32]], sizes: &TokenSizes) -> Self {
         let count = pictures.len() as f32;
         let mut middle = vec![0.0f32; pictures.first().map_or(0, |picture| picture.len())];
         for picture in pictures {

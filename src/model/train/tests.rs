@@ -62,6 +62,7 @@ fn settings<'a>(output: PathBuf, steps: u64, stop: &'a AtomicBool) -> TrainSetti
         budget: Budget::Steps(steps),
         recipe: Recipe::Default,
         sampling: Sampling::Proportional,
+        prompt: PromptChoice::First,
         checkpoint_period: 2,
         seed: SEED,
         resume: false,
@@ -266,6 +267,24 @@ fn no_steps_mean_no_network() {
     assert_eq!(outcome.constant_k, 0.0);
     assert!(outcome.weights.keys().all(|name| name.starts_with("backbone.")));
     assert_eq!(outcome.record.products, ["bolt", "nut"]);
+}
+
+#[test]
+fn the_prompt_is_recorded_with_how_typical_it_is() {
+    let stop = AtomicBool::new(false);
+    let mut settings = settings("unused".into(), 0, &stop);
+    let mut prompts = |choice| {
+        settings.prompt = choice;
+        with_sources(|sources| train(&settings, sources, &mut |_| {}).unwrap()).record.prompts
+    };
+    let (first, typical) = (prompts(PromptChoice::First), prompts(PromptChoice::Auto));
+    for product in ["bolt", "nut"] {
+        let (first, typical) = (&first[product], &typical[product]);
+        assert_eq!(first.picture, "0.png");
+        assert!(typical.distance <= first.distance, "{typical:?} {first:?}");
+        assert!(typical.distance <= typical.median && typical.median <= typical.largest);
+        assert_ne!(typical.picture, "3.png", "held out");
+    }
 }
 
 #[test]
