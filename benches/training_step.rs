@@ -12,6 +12,7 @@
 
 use onenipd::bundle::{Backbone, Geometry, rule};
 use onenipd::model::initialise::initial_weights;
+use onenipd::model::losses::Objective;
 use onenipd::model::network::{Dropouts, Weights};
 use onenipd::model::optimiser::Optimiser;
 use onenipd::model::step::{Batch, step};
@@ -74,7 +75,8 @@ impl Own {
     fn step(&mut self) -> Cost {
         let before = [ClockId::ProcessCPUTime, ClockId::Monotonic].map(seconds);
         let mut dropouts = Dropouts::new(0.1, Pcg64Mcg::seed_from_u64(self.steps));
-        let found = step(&self.weights, &self.batch, &self.noise, &mut dropouts).unwrap();
+        let found =
+            step(&self.weights, &self.batch, &self.noise, &mut dropouts, Objective::Full).unwrap();
         self.optimiser.step(&mut self.weights, &found.gradients, 1e-4).unwrap();
         for statistics in found.statistics {
             statistics.update(&mut self.weights).unwrap();

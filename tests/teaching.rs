@@ -408,6 +408,7 @@ fn evaluation_sees_scratches_where_they_are() {
         prompt: Prompt::Auto,
         pictures: None,
         baseline: true,
+        network_maps: false,
         examples: 3,
         now: onenipd::part::LineTime::now,
     };
@@ -452,6 +453,7 @@ fn few_pictures_and_the_prompt_are_chosen() {
             prompt,
             pictures,
             baseline: false,
+            network_maps: false,
             examples: 0,
             now: onenipd::part::LineTime::now,
         };

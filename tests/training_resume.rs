@@ -12,11 +12,16 @@ use std::time::Duration;
 const STEPS: &str = "24";
 
 fn train(data: &Path, output: &Path, more: &[&str]) -> Command {
+    let mut command = small_training(data, output);
+    command.args(["--steps", STEPS, "--checkpoint-every", "4", "--sampling", "balanced"]);
+    command.args(more);
+    command
+}
+
+fn small_training(data: &Path, output: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onenipd"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("train").arg(data);
-    command.arg("--output").arg(output);
-    command.args(["--size", "64", "--steps", STEPS, "--checkpoint-every", "4"]);
-    command.args(["--sampling", "balanced"]).args(more);
+    command.arg("--output").arg(output).args(["--size", "64"]);
     command
 }
 
@@ -119,4 +124,41 @@ fn a_killed_training_goes_on_to_the_same_losses_and_weights() {
     assert_eq!(losses(&log(&cut)), losses(&log(&whole)));
     let weights = |bundle: &Path| fs::read(bundle.join("weights.safetensors")).unwrap();
     assert!(weights(&cut) == weights(&whole), "the weights differ");
+}
+
+#[test]
+fn the_parts_of_the_networks_map_are_measured_apart() {
+    let Place { data, whole, cut, _folder, .. } = place();
+    let evaluate = |bundle: &Path| -> serde_json::Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onenipd"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("evaluate").arg(bundle).arg(&data);
+        let output = command.args(["--network-maps", "--json"]).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let few = ["--recipe", "paper", "--steps", "2"];
+    let output = small_training(&data, &whole).args(few).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let report = evaluate(&whole);
+    let maps = report["network_maps"].as_array().unwrap();
+    let names = ["reconstruction alone", "refiner alone", "both, stored", "both, K of the test"];
+    for (map, name) in maps.iter().zip(names) {
+        assert!(map["map"].as_str().unwrap().starts_with(name), "{map}");
+    }
+    assert_eq!(maps.len(), names.len());
+    // The paper's verdict is both maps by the stored constant.
+    let metrics = ["image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"];
+    let same = |own: &serde_json::Value, other: &serde_json::Value| {
+        let both =
+            |metric: &&str| (own[*metric].as_f64().unwrap(), other[*metric].as_f64().unwrap());
+        metrics.iter().map(both).all(|(own, other)| (own - other).abs() < 1e-3)
+    };
+    assert!(same(&report["mean"], &maps[2]["mean"]), "{report}");
+    assert!(!same(&report["mean"], &maps[1]["mean"]), "{report}");
+
+    let alone = [&few[..], &["--objective", "reconstruction"]].concat();
+    let output = small_training(&data, &cut).args(alone).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let report = evaluate(&cut);
+    assert!(same(&report["mean"], &report["network_maps"][0]["mean"]), "{report}");
 }

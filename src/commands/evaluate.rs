@@ -35,6 +35,10 @@ pub struct Arguments {
     /// Also plain nearest neighbours on the same backbone
     #[arg(long)]
     baseline: bool,
+    /// Also the parts of the network's map, each by itself: reconstruction, refiner, both with the
+    /// stored K and with the published one, which looks at the test set
+    #[arg(long)]
+    network_maps: bool,
     /// Writes one self-contained page with tables, curves, histograms and the worst pictures
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -65,6 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         prompt,
         pictures: arguments.pictures.map(|count| count as usize),
         baseline: arguments.baseline,
+        network_maps: arguments.network_maps,
         examples: if arguments.report.is_some() { EXAMPLES } else { 0 },
         now: LineTime::now,
     };
@@ -102,6 +107,7 @@ fn measure(
             EvaluationStage::Teach(step) => ("teach", step.done, step.total),
             EvaluationStage::Test(done, total) => ("test", done, total),
             EvaluationStage::Baseline(done, total) => ("baseline", done, total),
+            EvaluationStage::NetworkMaps(done, total) => ("network's maps", done, total),
         };
         bar.set_length(total as u64);
         bar.set_position(done as u64);

@@ -12,6 +12,7 @@ use crate::engine::{OnnxRuntime, PromptEncoder};
 use crate::model::bundling::{BundlingError, write_bundle};
 use crate::model::data::{ProductPictures, Sources};
 use crate::model::fusion::warnings;
+use crate::model::losses::Objective;
 use crate::model::prompts::PromptChoice;
 use crate::model::pseudo_anomaly::{PseudoAnomalyMaker, TextureSource};
 use crate::model::sampling::Sampling;
@@ -64,6 +65,9 @@ pub struct Arguments {
     /// Prompt of each product wherever something is measured; steps draw theirs at random
     #[arg(long, value_enum, default_value = "first")]
     prompt: PromptArgument,
+    /// Which losses a step takes, to measure what each part of the paper's gives
+    #[arg(long, value_enum, default_value = "full")]
+    objective: ObjectiveChoice,
     /// Seed of every generator
     #[arg(long, default_value_t = 133)]
     seed: u64,
@@ -120,6 +124,16 @@ enum PromptArgument {
     First,
     /// The good part nearest to the middle of those trained on
     Auto,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ObjectiveChoice {
+    /// Reconstruction, restoration of pseudo-anomalies, refiner: the paper's
+    Full,
+    /// Reconstruction and refiner
+    WithoutRestoration,
+    /// Reconstruction alone
+    Reconstruction,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -229,6 +243,11 @@ fn settings<'a>(
         prompt: match arguments.prompt {
             PromptArgument::First => PromptChoice::First,
             PromptArgument::Auto => PromptChoice::Auto,
+        },
+        objective: match arguments.objective {
+            ObjectiveChoice::Full => Objective::Full,
+            ObjectiveChoice::WithoutRestoration => Objective::WithoutRestoration,
+            ObjectiveChoice::Reconstruction => Objective::Reconstruction,
         },
         checkpoint_period: arguments.checkpoint_every,
         seed: arguments.seed,

@@ -6,14 +6,16 @@ mod gathered;
 mod loss_plot;
 pub mod metrics;
 pub mod neighbours;
+mod network_maps;
 mod page;
 mod report;
 
 pub use gathered::{Details, Example};
 pub use loss_plot::loss_plot_svg;
+pub use network_maps::window_means;
 pub use page::{EngineFacts, page};
 pub use report::{
-    Baseline, EvaluationReport, FALSE_REJECT_SHARES, Metrics, Milliseconds, ProductMetrics,
+    EvaluationReport, FALSE_REJECT_SHARES, MapRows, Metrics, Milliseconds, ProductMetrics, Rows,
 };
 
 use crate::dataset::{DatasetError, ProductData, read_picture};
@@ -37,6 +39,8 @@ pub struct EvaluationRequest<'a> {
     pub pictures: Option<usize>,
     /// Whether plain nearest neighbours are evaluated beside the bundle.
     pub baseline: bool,
+    /// Whether the parts of the network's map are evaluated each by itself.
+    pub network_maps: bool,
     /// How many of the worst misses and false alarms of a product are kept as pictures.
     pub examples: usize,
     /// The clock, for the times of the report.
@@ -52,11 +56,16 @@ pub enum EvaluationStage {
     Test(usize, usize),
     /// Nearest neighbours of test pictures: done, of so many.
     Baseline(usize, usize),
+    /// The network's maps of test pictures, twice: done, of so many.
+    NetworkMaps(usize, usize),
 }
 
 /// Why an evaluation cannot be finished.
 #[derive(Debug, Error)]
 pub enum EvaluationError {
+    /// There is no network to take apart.
+    #[error("the bundle holds no network whose maps could be taken apart; train one")]
+    NoNetwork,
     /// The data set is empty.
     #[error("the data set holds no product; expected PRODUCT/train/good and PRODUCT/test/good")]
     NoProducts,
@@ -87,8 +96,12 @@ pub fn evaluate(
     if request.products.is_empty() {
         return Err(EvaluationError::NoProducts);
     }
+    if request.network_maps && !teacher.manifest().has_network() {
+        return Err(EvaluationError::NoNetwork);
+    }
     let mut products = Vec::with_capacity(request.products.len());
     let mut baseline = Vec::new();
+    let mut network_products = Vec::new();
     for pictures in request.products {
         let mut here = |stage| progress(&pictures.name, stage);
         let named = |source| EvaluationError::Product { product: pictures.name.clone(), source };
@@ -103,8 +116,15 @@ pub fn evaluate(
             let run = baseline::Run::new(teacher, pictures, &teaching.good_parts, &mut here);
             baseline.push(run.evaluate(request.now)?);
         }
+        if request.network_maps {
+            network_products.push((pictures, taught.tensors));
+        }
     }
-    Ok(EvaluationReport::new(products, request.baseline.then_some(baseline)))
+    let mut report = EvaluationReport::new(products, request.baseline.then_some(baseline));
+    if request.network_maps {
+        report.network_maps = network_maps::evaluate(teacher, &network_products, progress)?;
+    }
+    Ok(report)
 }
 
 /// What a product is taught by.

@@ -83,13 +83,35 @@ pub struct ProductMetrics {
     pub details: Option<Details>,
 }
 
-/// Rows of the baseline.
+/// Rows beside the bundle's own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Baseline {
+pub struct Rows {
     /// Per product.
     pub products: Vec<ProductMetrics>,
     /// Unweighted mean over the products.
     pub mean: Metrics,
+}
+
+impl Rows {
+    fn new(products: Vec<ProductMetrics>) -> Self {
+        Self { mean: mean(&products), products }
+    }
+}
+
+/// Rows of one map of the network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MapRows {
+    /// What the map is made of.
+    pub map: String,
+    /// The rows.
+    #[serde(flatten)]
+    pub rows: Rows,
+}
+
+impl MapRows {
+    pub(super) fn new(map: String, products: Vec<ProductMetrics>) -> Self {
+        Self { map, rows: Rows::new(products) }
+    }
 }
 
 /// What `evaluate` reports.
@@ -107,7 +129,10 @@ pub struct EvaluationReport {
     pub mean: Metrics,
     /// Plain nearest neighbours, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<Baseline>,
+    pub baseline: Option<Rows>,
+    /// Parts of the network's map, each by itself, where asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network_maps: Vec<MapRows>,
 }
 
 impl EvaluationReport {
@@ -121,7 +146,8 @@ impl EvaluationReport {
             seconds: 0.0,
             mean: mean(&products),
             products,
-            baseline: baseline.map(|products| Baseline { mean: mean(&products), products }),
+            baseline: baseline.map(Rows::new),
+            network_maps: Vec::new(),
         }
     }
 }
@@ -162,6 +188,10 @@ impl fmt::Display for EvaluationReport {
         if let Some(baseline) = &self.baseline {
             writeln!(f, "nearest neighbours:")?;
             rows(f, width, &baseline.products, &baseline.mean)?;
+        }
+        for MapRows { map, rows: network } in &self.network_maps {
+            writeln!(f, "network, {map}:")?;
+            rows(f, width, &network.products, &network.mean)?;
         }
         for product in &self.products {
             let name = &product.product;

@@ -5,7 +5,9 @@
 //! before it is kept. `best.safetensors` holds the weights that did best on held-out parts.
 //! Generators need no state: every draw follows from seed and step.
 
+use super::losses::Objective;
 use super::optimiser::Moments;
+use super::prompts::PromptChoice;
 use super::sampling::Sampling;
 use crate::bundle::Backbone;
 use crate::part::{NamedTensors, Tensor};
@@ -25,7 +27,7 @@ const SUFFIX: &str = ".safetensors";
 const RECORD: &str = "record";
 /// Checkpoints kept: the newest and the one before.
 const KEPT: usize = 2;
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Why a checkpoint cannot be written or read.
 #[derive(Debug, Error)]
@@ -58,16 +60,10 @@ pub struct Best {
     pub loss: f64,
 }
 
-/// What identifies a training and where it stands.
+/// What identifies a training: only the same is resumed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
-    /// Version of this format: 2.
-    pub format_version: u32,
-    /// Steps taken.
-    pub step: u64,
-    /// Steps of the whole training; absent while a budget in minutes is still being timed.
-    pub steps: Option<u64>,
+pub struct Identity {
     /// Seed of every generator.
     pub seed: u64,
     /// Input side S.
@@ -76,8 +72,26 @@ pub struct Record {
     pub backbone: Backbone,
     /// Order of the pictures.
     pub sampling: Sampling,
+    /// Which losses a step takes.
+    pub objective: Objective,
+    /// Prompt of each product.
+    pub prompt: PromptChoice,
     /// SHA-256 over the training pictures.
     pub data_sha256: String,
+}
+
+/// A training and where it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Version of this format: 3.
+    pub format_version: u32,
+    /// The training.
+    pub identity: Identity,
+    /// Steps taken.
+    pub step: u64,
+    /// Steps of the whole training; absent while a budget in minutes is still being timed.
+    pub steps: Option<u64>,
     /// Seconds of training so far.
     pub seconds: f64,
     /// Running mean of the reconstruction loss.
@@ -90,22 +104,12 @@ pub struct Record {
 
 impl Record {
     /// The record of a training that has not begun.
-    pub const fn new(
-        seed: u64,
-        side: usize,
-        backbone: Backbone,
-        sampling: Sampling,
-        data_sha256: String,
-    ) -> Self {
+    pub const fn new(identity: Identity) -> Self {
         Self {
             format_version: VERSION,
+            identity,
             step: 0,
             steps: None,
-            seed,
-            side,
-            backbone,
-            sampling,
-            data_sha256,
             seconds: 0.0,
             reconstruction_loss: 0.0,
             dice_loss: 0.0,
@@ -309,7 +313,15 @@ mod tests {
     use super::*;
 
     fn checkpoint(step: u64) -> Checkpoint {
-        let mut record = Record::new(7, 224, Backbone::Lite0, Sampling::Balanced, "ab".into());
+        let mut record = Record::new(Identity {
+            seed: 7,
+            side: 224,
+            backbone: Backbone::Lite0,
+            sampling: Sampling::Balanced,
+            objective: Objective::WithoutRestoration,
+            prompt: PromptChoice::Auto,
+            data_sha256: "ab".into(),
+        });
         record.step = step;
         record.seconds = 0.1 + 0.2;
         record.best = Some(Best { step: 1, loss: 1.0 / 3.0 });

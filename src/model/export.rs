@@ -1,6 +1,7 @@
 //! From a trained head to what a bundle holds.
 
 use super::data::Sources;
+use super::losses::Objective;
 use super::train::{Budget, TrainError, TrainProgress, TrainSettings, Trained};
 use crate::bundle::{Recipe, TrainingRecord, rule};
 use crate::part::NamedTensors;
@@ -48,13 +49,16 @@ pub fn finish(
     Ok(TrainOutcome {
         weights: weights(settings, trained.head)?,
         recipe,
-        constant_k: trained.held_out.map_or(0.0, |figures| figures.constant_k),
+        constant_k: match (trained.held_out, settings.objective) {
+            (Some(figures), Objective::Full | Objective::WithoutRestoration) => figures.constant_k,
+            _ => 0.0,
+        },
         record: TrainingRecord {
             command: settings.command.clone(),
             seed: settings.seed,
             steps: trained.record.step,
             seconds: trained.record.seconds,
-            data_sha256: trained.record.data_sha256,
+            data_sha256: trained.record.identity.data_sha256,
             products: sources.products.iter().map(|product| product.name.clone()).collect(),
             metrics,
             prompts: BTreeMap::new(),

@@ -2,14 +2,13 @@
 
 use super::nearest::NearestMaps;
 use crate::evaluation::metrics::ranking;
+use crate::evaluation::window_means;
 use crate::product::{PictureMaps, SeparateMaps};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Weights a map may get.
 const CHOICES: [f32; 3] = [0.0, 0.5, 1.0];
-/// Side of the window whose mean is the score (specification 5.3).
-const WINDOW: usize = 16;
 /// Every so many-th pixel and row counts for the pixel figure: it only ranks 26 candidates.
 const PIXEL_STRIDE: usize = 3;
 /// The network was trained on pseudo-anomalies and is judged on pseudo-anomalies, so it must win by
@@ -212,28 +211,6 @@ fn fused(maps: &PictureMaps, weights: [f32; 3]) -> Vec<f32> {
     sum
 }
 
-/// Means over every 16x16 window, stride 1, row-major.
-fn window_means(map: &[f32], side: usize) -> Vec<f32> {
-    if side < WINDOW || map.len() != side * side {
-        return Vec::new();
-    }
-    let reach = side - WINDOW + 1;
-    let mut rows = vec![0.0f32; side * reach];
-    for (row, out) in map.chunks_exact(side).zip(rows.chunks_exact_mut(reach)) {
-        for (x, out) in out.iter_mut().enumerate() {
-            *out = row[x..x + WINDOW].iter().sum();
-        }
-    }
-    let mut means = vec![0.0f32; reach * reach];
-    for (y, out) in means.chunks_exact_mut(reach).enumerate() {
-        for row in rows[y * reach..(y + WINDOW) * reach].chunks_exact(reach) {
-            out.iter_mut().zip(row).for_each(|(out, value)| *out += value);
-        }
-        out.iter_mut().for_each(|value| *value /= (WINDOW * WINDOW) as f32);
-    }
-    means
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,13 +276,5 @@ mod tests {
         metrics.insert("held_out_image_auroc".to_owned(), 0.999);
         metrics.insert("held_out_pixel_ap".to_owned(), 0.999);
         assert!(warnings(&metrics).is_empty());
-    }
-
-    #[test]
-    fn window_means_are_means() {
-        let means = window_means(&map(0.0, 2.0), SIDE);
-        assert_eq!(means.len(), 17 * 17);
-        assert!((means[4 * 17 + 4] - 2.0).abs() < 1e-6);
-        assert!((means[0] - 2.0 * 144.0 / 256.0).abs() < 1e-6);
     }
 }

@@ -2,9 +2,39 @@
 
 use super::interpolation::resize;
 use burn::tensor::{Tensor, activation};
+use serde::{Deserialize, Serialize};
 
 /// Weight of the Dice loss in the total.
 pub const DICE_WEIGHT: f32 = 0.5;
+
+/// Which losses a step takes: the paper's, or without some of them, to measure what each gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// Good pictures are reconstructed, pseudo-anomalies restored to the good picture they were
+    /// made from, the refiner marks them (specification 4.2).
+    #[default]
+    Full,
+    /// Good pictures are reconstructed and the refiner marks pseudo-anomalies; none is restored.
+    WithoutRestoration,
+    /// Good pictures are reconstructed; the refiner learns nothing and its map counts nothing.
+    Reconstruction,
+}
+
+impl Objective {
+    /// Whether pseudo-anomalies are restored.
+    pub const fn restores(self) -> bool {
+        matches!(self, Self::Full)
+    }
+
+    /// Weight of the Dice loss.
+    pub const fn dice_weight(self) -> f32 {
+        match self {
+            Self::Full | Self::WithoutRestoration => DICE_WEIGHT,
+            Self::Reconstruction => 0.0,
+        }
+    }
+}
 
 /// Mean square of r - f, both [n, C].
 pub fn reconstruction_loss(reconstruction: Tensor<2>, features: Tensor<2>) -> Tensor<1> {

@@ -5,11 +5,13 @@ use super::train::{TrainError, TrainSettings};
 use crate::bundle::{Manifest, Recipe, TrainingPrompt};
 use crate::part::Tensor;
 use crate::product::{Spread, TokenSizes, unit_tokens};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Which of the good parts trained on is a product's prompt wherever something is measured: losses
 /// on held-out parts, K, fusion and what one picture needs. Every step draws its prompts at random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PromptChoice {
     /// The first by name.
     First,

@@ -1,6 +1,6 @@
 //! One training step without its optimiser (specification 4.2).
 
-use super::losses::{DICE_WEIGHT, dice_loss, reconstruction_loss};
+use super::losses::{Objective, dice_loss, reconstruction_loss};
 use super::network::weights::constant;
 use super::network::{BatchStatistics, Dropouts, Head, NetworkError, Weights};
 use crate::part::NamedTensors;
@@ -47,7 +47,7 @@ pub struct Step {
     pub reconstruction_loss: f32,
     /// Dice loss.
     pub dice_loss: f32,
-    /// What was derived: reconstruction + 0.5 Dice.
+    /// What was derived: reconstruction + 0.5 Dice, or what the objective leaves of it.
     pub loss: f32,
     /// Gradients by weight name, before the clip.
     pub gradients: NamedTensors,
@@ -67,8 +67,14 @@ fn jitter(tokens: &mut [f32], noise: &[f32], channels: usize) {
     });
 }
 
-/// The forward pass; `noise` is standard normal, [3B, L, C], for good, pseudo and prompt in turn.
-pub fn forward(head: &Head, batch: &Batch, noise: &[f32], dropouts: &mut Dropouts) -> Forward {
+/// The forward pass of what `objective` asks for; `noise` is standard normal, [3B, L, C], for good, pseudo and prompt in turn.
+pub fn forward(
+    head: &Head,
+    batch: &Batch,
+    noise: &[f32],
+    dropouts: &mut Dropouts,
+    objective: Objective,
+) -> Forward {
     let tokens = head.grid() * head.grid();
     let channels = batch.good.len() / (batch.size * tokens);
     let rows = batch.size * tokens;
@@ -82,8 +88,12 @@ pub fn forward(head: &Head, batch: &Batch, noise: &[f32], dropouts: &mut Dropout
     let reconstruction = head.decode(prompt, target, &mut pass);
 
     let features = |blocks: [&[f32]; 2]| constant([2 * rows, channels], blocks.concat());
-    let reconstruction_loss =
-        reconstruction_loss(reconstruction.clone(), features([&batch.good, &batch.good]));
+    let reconstruction_loss = if objective.restores() {
+        reconstruction_loss(reconstruction.clone(), features([&batch.good, &batch.good]))
+    } else {
+        let good = constant([rows, channels], batch.good.clone());
+        reconstruction_loss(reconstruction.clone().narrow(0, 0, rows), good)
+    };
     let own = features([&batch.good, &batch.pseudo]);
     let mut statistics = Vec::new();
     let logits = head.refine((reconstruction.clone() - own).abs(), Some(&mut statistics));
@@ -100,9 +110,11 @@ pub fn step(
     batch: &Batch,
     noise: &[f32],
     dropouts: &mut Dropouts,
+    objective: Objective,
 ) -> Result<Step, NetworkError> {
-    let forward = forward(&Head::new(weights)?, batch, noise, dropouts);
-    let loss = forward.reconstruction_loss.clone() + forward.dice_loss.clone() * DICE_WEIGHT;
+    let forward = forward(&Head::new(weights)?, batch, noise, dropouts, objective);
+    let dice = forward.dice_loss.clone() * objective.dice_weight();
+    let loss = forward.reconstruction_loss.clone() + dice;
     let scalar =
         |tensor: Tensor<1>| -> Result<f32, NetworkError> { Ok(tensor.inner().try_into_scalar()?) };
     let mut gradients = loss.backward();

@@ -1,10 +1,11 @@
 //! Training (specification 4): from pictures to weights, with checkpoints.
 
-use super::checkpoint::{CheckpointError, Record};
+use super::checkpoint::{CheckpointError, Identity, Record};
 use super::data::Sources;
 use super::export::{self, TrainOutcome};
 use super::feed::Material;
 use super::held_out::{self, HeldOutFigures};
+use super::losses::Objective;
 use super::network::NetworkError;
 use super::prompts::{PromptChoice, choose_prompts};
 use super::sampling::Sampling;
@@ -148,6 +149,8 @@ pub struct TrainSettings<'a> {
     pub sampling: Sampling,
     /// Prompt of each product.
     pub prompt: PromptChoice,
+    /// Which losses a step takes.
+    pub objective: Objective,
     /// Steps between checkpoints.
     pub checkpoint_period: u64,
     /// Seed of every generator.
@@ -160,6 +163,14 @@ pub struct TrainSettings<'a> {
     pub command: String,
     /// Set from outside to stop after the running step.
     pub stop: &'a AtomicBool,
+}
+
+impl TrainSettings<'_> {
+    /// What identifies the training of pictures with this hash.
+    pub fn identity(&self, data_sha256: String) -> Identity {
+        let Self { seed, side, backbone, sampling, objective, prompt, .. } = *self;
+        Identity { seed, side, backbone, sampling, objective, prompt, data_sha256 }
+    }
 }
 
 /// What training reports while it runs.
@@ -242,8 +253,7 @@ pub fn train(
     let mut samples = sources.samples(settings.seed, settings.stop, progress)?;
     let prompts = choose_prompts(settings, sources, &mut samples)?;
     let trained = if settings.budget == Budget::Steps(0) {
-        let TrainSettings { seed, side, backbone, sampling, .. } = *settings;
-        let record = Record::new(seed, side, backbone, sampling, samples.data_sha256);
+        let record = Record::new(settings.identity(samples.data_sha256));
         Trained { head: NamedTensors::new(), record, held_out: None }
     } else {
         let material = Material {

@@ -1,6 +1,6 @@
 //! A training under way: steps, checkpoints, validation.
 
-use super::checkpoint::{Best, Checkpoint, Record};
+use super::checkpoint::{Best, Checkpoint, Identity, Record};
 use super::feed::{BatchMaker, Feed, Material, Prepared};
 use super::held_out;
 use super::initialise::initial_weights;
@@ -64,8 +64,7 @@ impl<'a> Trainer<'a> {
         let device = Device::flex().autodiff();
         let directory = partial_directory(&settings.output);
         let data_sha256 = material.samples.data_sha256.clone();
-        let TrainSettings { seed, side, backbone, sampling, .. } = *settings;
-        let fresh = Record::new(seed, side, backbone, sampling, data_sha256);
+        let fresh = Record::new(settings.identity(data_sha256));
         let found = Checkpoint::load(&directory)?;
         let (mut record, weights, optimiser) = match (found, settings.resume) {
             (None, true) => return Err(TrainError::NothingToResume(directory)),
@@ -80,13 +79,13 @@ impl<'a> Trainer<'a> {
                     )));
                 }
                 let Checkpoint { record, weights, moments } = found.checkpoint;
-                same_training(&record, &fresh)?;
+                same_training(&record.identity, &fresh.identity)?;
                 let weights = Weights::new(&weights, &shapes, &device)?;
                 let optimiser = Optimiser::resume(record.step, moments);
                 (record, weights, optimiser)
             }
             (None, false) => {
-                let weights = initial_weights(&shapes, seed);
+                let weights = initial_weights(&shapes, settings.seed);
                 (fresh, Weights::new(&weights, &shapes, &device)?, Optimiser::default())
             }
         };
@@ -269,7 +268,8 @@ impl<'a> Trainer<'a> {
         let diverged = |what| TrainError::Diverged { step: number + 1, what, kept };
         let mut dropouts = Dropouts::new(DROPOUT, prepared.random);
         let learning_rate = self.learning_rate();
-        let step = step(&self.weights, &prepared.batch, &prepared.noise, &mut dropouts)?;
+        let objective = self.settings.objective;
+        let step = step(&self.weights, &prepared.batch, &prepared.noise, &mut dropouts, objective)?;
         if !step.loss.is_finite() {
             return Err(diverged("the loss"));
         }
@@ -310,12 +310,14 @@ impl<'a> Trainer<'a> {
 }
 
 /// Whether a checkpoint belongs to the training that was asked for.
-fn same_training(found: &Record, asked: &Record) -> Result<(), TrainError> {
+fn same_training(found: &Identity, asked: &Identity) -> Result<(), TrainError> {
     let pairs = [
         ("seed", found.seed == asked.seed),
         ("size", found.side == asked.side),
         ("backbone", found.backbone == asked.backbone),
         ("sampling", found.sampling == asked.sampling),
+        ("objective", found.objective == asked.objective),
+        ("prompt", found.prompt == asked.prompt),
         ("set of pictures", found.data_sha256 == asked.data_sha256),
     ];
     match pairs.iter().find(|(_, same)| !same) {

@@ -23,7 +23,7 @@ fn every_backbone_and_size_takes_a_step() {
         let shapes = rule::head_shapes(channels, grid);
         let device = Device::flex().autodiff();
         let weights = Weights::new(&initial_weights(&shapes, 1), &shapes, &device).unwrap();
-        let step = step(&weights, &batch, &noise, &mut Dropouts::off()).unwrap();
+        let step = step(&weights, &batch, &noise, &mut Dropouts::off(), Objective::Full).unwrap();
         assert!(step.loss.is_finite() && step.dice_loss > 0.0, "{channels} {side}");
         let trained = shapes.iter().filter(|(name, _)| !name.contains(".running_"));
         for (name, shape) in trained {

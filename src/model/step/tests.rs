@@ -190,7 +190,7 @@ fn three_steps_meet_the_golden_files() {
     let mut worst = Worst::default();
     for (index, expected) in golden["steps"].as_array().unwrap().iter().enumerate() {
         let before = weights.to_named().unwrap();
-        let step = step(&weights, &batch, &noise, &mut Dropouts::off()).unwrap();
+        let step = step(&weights, &batch, &noise, &mut Dropouts::off(), Objective::Full).unwrap();
         let norm = optimiser.step(&mut weights, &step.gradients, 1e-4).unwrap();
         for statistics in step.statistics.clone() {
             statistics.update(&mut weights).unwrap();
@@ -214,7 +214,7 @@ fn three_steps_meet_the_golden_files() {
 #[test]
 fn the_forward_pass_meets_the_golden_tensors() {
     let head = Head::new(&rule_head()).unwrap();
-    let forward = forward(&head, &batch(), &noise(), &mut Dropouts::off());
+    let forward = forward(&head, &batch(), &noise(), &mut Dropouts::off(), Objective::Full);
     let maps = forward.reconstruction.reshape([2 * BATCH, GRID, GRID, CHANNELS]);
     let logits = resize(forward.logits, SIDE);
     let tensor = |shape: &[usize], values| part::Tensor::new(shape, values).unwrap();
@@ -233,5 +233,29 @@ fn the_forward_pass_meets_the_golden_tensors() {
     for difference in golden.compare(&found.collect()) {
         println!("{difference:?}");
         assert!(difference.holds(), "{difference:?}");
+    }
+}
+
+#[test]
+fn an_objective_takes_only_its_own_losses() {
+    let (batch, noise, weights) = (batch(), noise(), rule_head());
+    let take = |objective| step(&weights, &batch, &noise, &mut Dropouts::off(), objective).unwrap();
+    let [full, unrestored, alone] =
+        [Objective::Full, Objective::WithoutRestoration, Objective::Reconstruction].map(take);
+    // The halves' mean is the whole, and the pseudo-anomalies' half is another number.
+    let head = Head::new(&weights).unwrap();
+    let forward = forward(&head, &batch, &noise, &mut Dropouts::off(), Objective::Full);
+    let rows = BATCH * TOKENS;
+    let good = constant([rows, CHANNELS], batch.good.clone());
+    let half = forward.reconstruction.narrow(0, rows, rows);
+    let restoration: f32 = reconstruction_loss(half, good).into_scalar();
+    let mean = (unrestored.reconstruction_loss + restoration) / 2.0;
+    assert!((mean - full.reconstruction_loss).abs() < 1e-6 * full.reconstruction_loss);
+    assert!((restoration - unrestored.reconstruction_loss).abs() > 1e-4, "{restoration}");
+    assert_eq!(full.dice_loss, unrestored.dice_loss);
+    assert_eq!(alone.loss, unrestored.reconstruction_loss);
+    for (name, gradient) in &alone.gradients {
+        let still = gradient.values().iter().all(|value| *value == 0.0);
+        assert_eq!(still, name.contains(".seghead."), "{name}");
     }
 }

@@ -63,6 +63,7 @@ fn settings<'a>(output: PathBuf, steps: u64, stop: &'a AtomicBool) -> TrainSetti
         recipe: Recipe::Default,
         sampling: Sampling::Proportional,
         prompt: PromptChoice::First,
+        objective: Objective::Full,
         checkpoint_period: 2,
         seed: SEED,
         resume: false,
@@ -175,6 +176,10 @@ fn resuming_refuses_what_is_not_the_same_training_and_beginning_spares_what_lies
         run(&settings, sources, samples, u64::MAX).1.unwrap();
         assert!(matches!(refused(&settings), TrainError::Unfinished { step: 1, .. }));
         settings.resume = true;
+        settings.prompt = PromptChoice::Auto;
+        assert!(matches!(refused(&settings), TrainError::OtherTraining("prompt")));
+        settings.objective = Objective::Reconstruction;
+        assert!(matches!(refused(&settings), TrainError::OtherTraining("objective")));
         settings.sampling = Sampling::Balanced;
         assert!(matches!(refused(&settings), TrainError::OtherTraining("sampling")));
         settings.seed += 1;
