@@ -51,6 +51,26 @@ fn every_problem_of_a_configuration_is_told_at_once_with_its_line_and_exit_78() 
 }
 
 #[test]
+fn check_says_how_many_parts_a_slow_camera_of_its_own_time_leaves_without_a_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |more: &str| {
+        let text = format!("[engine]\nbundle = \"x\"\n[camera]\n{more}");
+        let path = write(folder.path(), "camera.toml", &text);
+        let output = onenipd(&["check", "--config", path.to_str().unwrap()]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // A folder is shown at 10 /s; the window is 10 + 50 ms.
+    let slow = said("source = \"folder\"\nfolder = \".\"\n");
+    assert!(slow.contains("every 100 ms, but is a part's only within 60 ms: 40 %"), "{slow}");
+    assert!(slow.contains("match_after to \"100 ms\""), "{slow}");
+    let wide = "source = \"folder\"\nfolder = \".\"\nmatch_after = \"100 ms\"\n";
+    let free = "device = \"/dev/null\"\ntriggered = false\nrate = \"20 /s\"\n";
+    for enough in [wide, free, "device = \"/dev/null\"\nrate = \"10 /s\"\n"] {
+        assert!(!said(enough).contains("get none (201)"), "{enough}");
+    }
+}
+
+#[test]
 fn a_geometry_without_time_to_decide_is_a_configuration_error() {
     let set = ["--set", "line.delay=\"10 ms\"", "--set", "engine.bundle=\"x\""];
     let arguments: Vec<&str> = ["run"].into_iter().chain(set).collect();

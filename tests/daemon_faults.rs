@@ -9,7 +9,10 @@ use onenipd::camera::CameraError;
 use onenipd::daemon::{Observer, WayEnds, assemble};
 use onenipd::line::{Alarm, InputLine, LineEvent, LineState};
 use onenipd::line_io::modbus::{ModbusServer, ModbusSettings};
-use onenipd::part::{Command, Decision, Duration, LineTime, Reason, RegionOfInterest};
+use onenipd::part::{
+    Command, Decision, Duration, LineTime, NamedTensors, Reason, RegionOfInterest, Tensor,
+};
+use onenipd::product::{Product, ProductInfo, ProductStore, Thresholds};
 use onenipd::records::{Archive, ArchiveSettings};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -486,6 +489,61 @@ fn parts_in_flight_keep_their_product_and_those_during_a_change_are_rejected() {
     let third = bench.results(3)[2];
     assert_eq!((third.decision, third.product), (Decision::Pass, 2));
     bench.stop();
+}
+
+#[test]
+fn a_boot_with_a_damaged_product_rejects_says_why_and_recovers_by_a_good_one() {
+    let state = tempfile::tempdir().unwrap();
+    let store = ProductStore::open(state.path());
+    for (number, name) in [(1, "bolt"), (2, "nut")] {
+        let mut tensors = NamedTensors::new();
+        tensors.insert("good_tokens".into(), Tensor::new([4], vec![0.5; 4]).unwrap());
+        let info = ProductInfo {
+            number,
+            name: name.into(),
+            bundle_hash: "b1".into(),
+            revision: 1,
+            calibrated: true,
+            good_pictures: 9,
+            false_reject_share: 0.005,
+            region_of_interest: None,
+            thresholds: Thresholds { image: 0.5, pixel: 0.5 },
+            notes: Vec::new(),
+        };
+        let prompt = image::RgbImage::from_pixel(8, 6, image::Rgb([1, 2, 3]));
+        store.save(&Product { info, tensors }, &prompt).unwrap();
+    }
+    let tensors = state.path().join("products/bolt/tensors-1.safetensors");
+    let whole = std::fs::read(&tensors).unwrap();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for damaged in [&whole[..whole.len() / 2], &flipped] {
+        std::fs::write(&tensors, damaged).unwrap();
+        let mut bench = Bench::open(
+            || Act::Score(0.0),
+            WayEnds::new(),
+            false,
+            |parts| {
+                parts.rehearsed_runs = 2;
+                parts.loader = assemble::product_loader(state.path(), "b1");
+            },
+        );
+        bench.until(|bench| {
+            let said = bench.way.waits_for().unwrap_or_default();
+            said.contains("tensors-1.safetensors") && said.contains("teach it again")
+        });
+        assert!(!bench.way.snapshot.load().outputs.ready);
+        let rejected = bench.part();
+        assert_eq!(bench.results(1)[0].decision, Decision::NoDecision);
+        assert_rejected(&mut bench, rejected);
+        bench.command(Command::ChangeProduct(2));
+        bench.until_ready();
+        assert_eq!(bench.way.waits_for(), None);
+        bench.part();
+        let good = bench.results(2)[1];
+        assert_eq!((good.decision, good.product), (Decision::Pass, 2));
+        bench.stop();
+    }
 }
 
 #[test]

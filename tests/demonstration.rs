@@ -36,6 +36,15 @@ fn files_below(folder: &Path) -> Vec<String> {
 #[test]
 fn defects_are_rejected_good_parts_pass_and_rejects_are_kept() {
     let state = tempfile::tempdir().unwrap();
+    // A product of the user's own is there already, with the number 1.
+    let added = Command::new(env!("CARGO_BIN_EXE_onenipd"))
+        .args(["product", "add", "bracket", "--prompt", "tests/golden/photo.png"])
+        .args(["--config", "config/demo.toml"])
+        .args(["--set", &format!("state.directory={:?}", state.path().to_str().unwrap())])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(added.status.success(), "{added:?}");
     let mut child = start(state.path(), 40);
     let lines: Vec<String> =
         BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).collect();

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use onenipd::line::{LineEvent, LineSnapshot, LineState, TriggerSource};
+use onenipd::line_io::channel;
 use onenipd::line_io::modbus::{ModbusServer, ModbusSettings, ResultsMode, Traffic};
 use onenipd::part::{
     Command, Decision, Duration, LineTime, PartResult, Reason, ResultFlags, SequenceNumber,
@@ -28,7 +29,7 @@ impl Line {
     fn start(settings: ModbusSettings, results: u32) -> Self {
         let snapshot: Arc<ArcSwap<LineSnapshot>> = Arc::default();
         let (publish, published) = bounded(64);
-        let (send, events) = bounded(64);
+        let (send, events) = channel::bounded(64);
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = ModbusSettings { listen, ..settings };
         let server = ModbusServer::start(settings, Arc::clone(&snapshot), published, send).unwrap();
@@ -64,7 +65,7 @@ impl Line {
 fn run(
     shown: &ArcSwap<LineSnapshot>,
     publish: &Sender<PartResult>,
-    events: &Receiver<LineEvent>,
+    events: &channel::Receiver<LineEvent>,
     stop: &AtomicBool,
     results: u32,
 ) -> Vec<LineEvent> {
@@ -337,7 +338,7 @@ fn a_read_only_server_refuses_every_write_as_busy_and_counts_it() {
 #[test]
 fn a_flood_of_writes_leaves_the_lines_channel_room() {
     let snapshot: Arc<ArcSwap<LineSnapshot>> = Arc::default();
-    let ((_publish, results), (send, events)) = (bounded(1), bounded(64));
+    let ((_publish, results), (send, events)) = (bounded(1), channel::bounded(64));
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let shown = Arc::clone(&snapshot);
     let server =
@@ -384,7 +385,7 @@ fn a_soft_trigger_reaches_the_line_with_the_time_of_its_request() {
 #[test]
 fn a_line_thread_that_stands_still_shows_as_device_failure() {
     let snapshot: Arc<ArcSwap<LineSnapshot>> = Arc::default();
-    let ((_publish, results), (send, _events)) = (bounded(1), bounded(1));
+    let ((_publish, results), (send, _events)) = (bounded(1), channel::bounded(1));
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = ModbusServer::start(
         ModbusSettings { listen, ..index() },

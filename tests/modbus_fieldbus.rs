@@ -391,8 +391,8 @@ fn outputs(
     slave: &Slave,
     net_time: Duration,
     timeout: Duration,
-) -> (CouplerOutputs, crossbeam_channel::Receiver<LineEvent>) {
-    let (events, told) = crossbeam_channel::bounded(64);
+) -> (CouplerOutputs, onenipd::line_io::channel::Receiver<LineEvent>) {
+    let (events, told) = onenipd::line_io::channel::bounded(64);
     let settings = CouplerSettings {
         net_time,
         timeout,

@@ -216,7 +216,7 @@ fn calibrated_products_separate_good_from_scratched() {
     let mut stages = Vec::new();
     let mut progress = |step: Progress| stages.push(step);
     let taught = calibrate(&mut teacher, &request(&parts), &mut progress).unwrap();
-    assert_eq!((taught.good_pictures, taught.held_back_scores.len()), (20, 5));
+    assert_eq!((taught.good_pictures, taught.held_back_scores.len()), (20, 20));
     assert!(taught.calibrated && taught.notes[0].contains("extrapolated"), "{:?}", taught.notes);
     for stage in [Stage::Encode, Stage::Remember, Stage::Inspect] {
         let last = stages.iter().rfind(|step| step.stage == stage).unwrap();

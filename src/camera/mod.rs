@@ -76,22 +76,32 @@ pub struct FrameSink {
     troubles: Sender<CameraError>,
     overruns: Arc<AtomicU64>,
     delivered: Arc<AtomicU64>,
+    wake: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl FrameSink {
     /// `frames`: bounded queue of the way; `troubles`: bounded queue of the supervisor.
     pub fn new(frames: Sender<Frame>, troubles: Sender<CameraError>) -> Self {
-        Self { frames, troubles, overruns: Arc::default(), delivered: Arc::default() }
+        let (overruns, delivered) = (Arc::default(), Arc::default());
+        Self { frames, troubles, overruns, delivered, wake: None }
+    }
+
+    /// Calls `wake` after each frame handed over.
+    pub fn waking(self, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { wake: Some(wake), ..self }
     }
 
     /// Hands a frame over; drops and counts it when the way is full or gone.
     pub fn push(&self, frame: Frame) {
         match self.frames.try_send(frame) {
-            Ok(()) => self.delivered.fetch_add(1, Ordering::Relaxed),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.overruns.fetch_add(1, Ordering::Relaxed)
+            Ok(()) => {
+                self.delivered.fetch_add(1, Ordering::Relaxed);
+                self.wake.iter().for_each(|wake| wake());
             }
-        };
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.overruns.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Says that the stream has failed; the supervisor decides what follows.

@@ -3,10 +3,12 @@
 use super::configuration::ConfigurationArguments;
 use super::failure::{Code, Failure};
 use super::findings::{Findings, Level};
+use crate::camera::FolderStream;
 use crate::config::{CameraSource, Configuration};
 use crate::daemon::assemble::{self, EngineRoom};
 use crate::daemon::persistence::Survivors;
 use crate::daemon::{REHEARSED_RUNS, Rehearsal, arithmetic};
+use crate::part::Duration;
 use crate::product::{ProductInfo, ProductStore};
 use clap::Args;
 
@@ -80,6 +82,36 @@ fn check_spacing(configuration: &Configuration, findings: &mut Findings) {
         None => format!("parts closer than {millis} ms get no decision: {sum}"),
     };
     findings.add(Level::Ok, "line", what, "");
+    check_frame_interval(configuration, span, findings);
+}
+
+/// A camera that keeps its own time must show a frame while one can be the part's.
+fn check_frame_interval(configuration: &Configuration, span: Duration, findings: &mut Findings) {
+    let Some(interval) = frame_interval(configuration) else { return };
+    if interval > span {
+        let (interval, span) = (interval.as_secs_f64() * 1e3, span.as_secs_f64() * 1e3);
+        let share = 100.0 * (1.0 - span / interval);
+        let what = format!(
+            "a frame comes every {interval:.0} ms, but is a part's only within {span} ms: {share:.0} % \
+             of the parts get none (201)"
+        );
+        let remedy =
+            format!("set camera.match_before to \"0 ms\", match_after to \"{interval:.0} ms\"");
+        findings.add(Level::Warning, "camera", what, &remedy);
+    }
+}
+
+/// Between two frames of a camera that takes no trigger; `None` where nobody can know it.
+fn frame_interval(configuration: &Configuration) -> Option<Duration> {
+    let camera = &configuration.camera;
+    let rate = match camera.source {
+        CameraSource::Simulated => return None,
+        CameraSource::Folder if camera.rate.0 <= 0.0 => FolderStream::DEFAULT_RATE,
+        CameraSource::Folder => camera.rate.0,
+        _ if camera.triggered => return None,
+        _ => camera.rate.0,
+    };
+    Duration::try_from_secs_f64(1.0 / rate).ok()
 }
 
 /// Bundle, products, and whether verdicts come in time; `false` only when they do not.

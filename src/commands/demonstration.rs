@@ -51,8 +51,8 @@ impl Demonstration {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            teach(kind, room, &configuration.state.directory, &mut teacher)?;
-            kinds.push((kind.number(), kind));
+            let number = teach(kind, room, &configuration.state.directory, &mut teacher)?;
+            kinds.push((number, kind));
         }
         let first = kinds.first().map_or(products()[0], |(_, kind)| *kind);
         let mut belt = BeltSettings::new(first, simulation.seed);
@@ -114,17 +114,18 @@ impl Demonstration {
     }
 }
 
-/// Calibrates one product on drawn good parts, unless that is done already.
+/// Calibrates one product on drawn good parts, unless that is done already; gives its number, which
+/// need not be the simulator's: products of the user's own may lie in the same store.
 fn teach(
     kind: ProductKind,
     room: &EngineRoom,
     state: &Path,
     teacher: &mut Option<BundleTeacher>,
-) -> Result<(), Failure> {
+) -> Result<u16, Failure> {
     let (name, hash) = (kind.name(), room.bundle.hash());
     let store = ProductStore::open(state);
     match store.load(name, hash) {
-        Ok(_) => return Ok(()),
+        Ok(product) => return Ok(product.info.number),
         Err(StoreError::Unknown(_) | StoreError::OtherBundle { .. }) => {}
         Err(error) => return Err(Failure::new(Code::Data, error)),
     }
@@ -139,7 +140,8 @@ fn teach(
     };
     eprintln!("teaching {name} by {GOOD_PARTS} drawn good parts (once) ...");
     let started = LineTime::now();
-    let identity = store.identity(name, Some(kind.number()), None, hash).code(Code::Data)?;
+    let identity = store.identity(name, None, None, hash).code(Code::Data)?;
+    let number = identity.number;
     let paths = good_parts(kind, &state.join("good-parts").join(name))?;
     let request = CalibrationRequest {
         prompt: Prompt::First,
@@ -158,7 +160,7 @@ fn teach(
     store.save(&taught.into_product(identity), &prompt).code(Code::Io)?;
     let seconds = LineTime::now().since(started).as_secs_f64();
     eprintln!("taught {name} in {seconds:.1} s");
-    Ok(())
+    Ok(number)
 }
 
 /// Draws good parts as files, which a user may teach by as well.

@@ -15,7 +15,7 @@ use crate::line_io::OutputLines;
 use crate::line_io::gpio::{GpioInputs, GpioOutputs};
 use crate::line_io::modbus::{CouplerOutputs, ModbusServer};
 use crate::part::{Duration, LineTime};
-use crate::product::ProductStore;
+use crate::product::{ProductStore, StoreError};
 use crate::records::{Archive, ArchiveSettings, Journal};
 use clap::Args;
 use crossbeam_channel::RecvTimeoutError;
@@ -66,7 +66,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             let first = demo.first_product();
             (Some(demo), assemble::external_camera(), first)
         } else {
-            (None, configured_camera(&configuration)?, active_product(&configuration)?)
+            (None, configured_camera(&configuration)?, first_product(&configuration)?)
         };
     if stop.load(Ordering::Relaxed) {
         return Ok(());
@@ -295,6 +295,20 @@ pub fn active_product(configuration: &Configuration) -> Result<u16, Failure> {
     Ok(store.info(name).code(Code::NoInput)?.number)
 }
 
+/// As [`active_product`]. A damaged product does not keep the box from starting: it rejects
+/// everything until another is chosen.
+fn first_product(configuration: &Configuration) -> Result<u16, Failure> {
+    let store = ProductStore::open(&configuration.state.directory);
+    let damaged = configuration.products.active.as_ref().and_then(|name| store.info(name).err());
+    match damaged {
+        Some(error @ (StoreError::Damaged { .. } | StoreError::Disk { .. })) => {
+            log::error!("{error}; every part is rejected until another product is chosen");
+            Ok(0)
+        }
+        _ => active_product(configuration),
+    }
+}
+
 /// Opens the archive; `folder` is its place under the state directory unless it has its own.
 pub fn open_archive(
     configuration: &Configuration,
@@ -335,4 +349,24 @@ fn open_journal(configuration: &Configuration, boot_id: u16) -> Result<Option<Jo
     }
     let directory = records_directory(configuration, "rejects");
     Journal::start(&directory, boot_id).map(Some).code(Code::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_product_does_not_keep_the_box_from_starting_but_a_missing_one_does() {
+        let state = tempfile::tempdir().unwrap();
+        let mut configuration = Configuration::default();
+        configuration.state.directory = state.path().into();
+        assert_eq!(first_product(&configuration).ok(), Some(0));
+        configuration.products.active = Some("bolt".into());
+        assert!(first_product(&configuration).is_err());
+        let folder = state.path().join("products/bolt");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("product.toml"), "[product").unwrap();
+        assert_eq!(first_product(&configuration).ok(), Some(0));
+        assert!(active_product(&configuration).is_err());
+    }
 }

@@ -132,7 +132,7 @@ sections! {
         width: u32 = 0, 0..=16_384;
         /// Pixels down; 0 takes what the camera gives.
         height: u32 = 0, 0..=16_384;
-        /// Frames asked of the camera; "0 /s" takes what it gives.
+        /// Frames asked of the camera; "0 /s" takes what it gives, of a folder 10 /s.
         rate: PerSecond = PerSecond(0.0), PerSecond(0.0)..=PerSecond(10_000.0);
         /// One picture per trigger, counted as the parts are; false: the camera runs freely.
         triggered: bool = true;
@@ -140,7 +140,7 @@ sections! {
         frame_timeout: Duration = ms(100), ms(1)..=s(60);
         /// A frame stamped up to this long before the trigger may be the part's: for clocks only.
         match_before: Duration = ms(10), ms(0)..=s(10);
-        /// And up to this long after it: delay and exposure. Closer than both, parts get no decision.
+        /// And up to this long after it: exposure, or a free camera's interval. Parts closer than both: 205.
         match_after: Duration = ms(50), ms(1)..=s(10);
         /// Pause before a lost camera is opened again.
         reconnect_interval: Duration = s(1), ms(10)..=s(600);

@@ -285,7 +285,7 @@ pub fn gpio_inputs(configuration: &Configuration) -> GpioInputSettings {
     }
 }
 
-/// Scheduling of the threads `line` and `gpio-in`.
+/// Scheduling of the threads `line`, `gpio-in` and `coupler`; `modbus` comes behind them.
 pub fn realtime_settings(configuration: &Configuration) -> RealtimeSettings {
     let realtime = &configuration.realtime;
     RealtimeSettings {
@@ -363,6 +363,7 @@ pub fn coupler_settings(configuration: &Configuration) -> Option<CouplerSettings
         alive_coil: client.alive_coil,
         net_time: client.net_time,
         jitter: configuration.line.jitter,
+        realtime: realtime_settings(configuration),
         ..CouplerSettings::new(address, energise_to_pass, watchdog)
     })
 }
@@ -399,6 +400,7 @@ pub fn modbus_settings(configuration: &Configuration) -> Option<ModbusSettings> 
         read_only: modbus.read_only,
         allow_inhibit: configuration.line.allow_inhibit,
         soft_trigger: soft_trigger(configuration),
+        realtime: realtime_settings(configuration),
     })
 }
 

@@ -6,6 +6,7 @@ use super::readiness::Readiness;
 use super::throttling::Throttling;
 use super::verdict_times::VerdictTimes;
 use crate::line::{Alarm, LineEvent};
+use crate::line_io::channel;
 use crate::part::{Duration, LineTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::path::Path;
@@ -69,9 +70,9 @@ pub struct Watched {
     /// The engine is slower than what this box could have (docs/design/gpu.md).
     pub engine_fell_back: Arc<AtomicBool>,
     /// To the line.
-    pub events: Sender<LineEvent>,
+    pub events: channel::Sender<LineEvent>,
     /// To the observers.
-    pub observations: Sender<Observation>,
+    pub observations: channel::Sender<Observation>,
     /// Counted drops.
     pub drops: Arc<Drops>,
 }

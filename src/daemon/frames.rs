@@ -5,6 +5,7 @@ use super::observation::{Drops, Observation};
 use super::pairing::{Fate, FrameWindow, Pairing, Stamped};
 use crate::camera::{FrameProblem, HealthCheck, HealthLimits};
 use crate::line::LineEvent;
+use crate::line_io::channel;
 use crate::part::{
     Duration, Frame, LineTime, PartAnnouncement, Reason, RegionOfInterest, SequenceNumber,
     StageTimes, Verdict,
@@ -12,7 +13,7 @@ use crate::part::{
 use crate::preprocess::CpuPreprocessor;
 use crate::records::{PicturePool, PooledPicture};
 use arc_swap::ArcSwapOption;
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -25,8 +26,8 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Everything the thread owns or is handed.
 pub struct FrameStage {
     /// Parts of the line.
-    pub announcements: Receiver<PartAnnouncement>,
-    /// Frames of the camera.
+    pub announcements: channel::Receiver<PartAnnouncement>,
+    /// Frames of the camera; who sends one wakes the announcements' receiver.
     pub frames: Receiver<Frame>,
     /// To the engine.
     pub work: Sender<Work>,
@@ -35,9 +36,9 @@ pub struct FrameStage {
     /// Given back when a part gets no further.
     pub return_tensors: Sender<Vec<f32>>,
     /// To the line.
-    pub events: Sender<LineEvent>,
+    pub events: channel::Sender<LineEvent>,
     /// To the observers.
-    pub observations: Sender<Observation>,
+    pub observations: channel::Sender<Observation>,
     /// The product parts are judged as.
     pub product: Arc<ArcSwapOption<super::ActiveProduct>>,
     /// Pictures for observers.
@@ -78,22 +79,19 @@ struct FrameThread {
 
 impl FrameThread {
     fn run(&mut self) {
-        let announcements = self.stage.announcements.clone();
-        let mut frames = self.stage.frames.clone();
         loop {
             let now = LineTime::now();
             let wait = self.pairing.next_due().map_or(IDLE, |due| due.since(now));
-            select! {
-                recv(announcements) -> part => match part {
-                    Ok(part) => self.pairing.announce(part),
-                    Err(_) => return,
-                },
-                recv(frames) -> frame => match frame {
-                    Ok(frame) => self.arrived(frame),
-                    // The camera is gone; the parts still need their "no frame".
-                    Err(_) => frames = crossbeam_channel::never(),
-                },
-                default(wait) => {}
+            let part = self.stage.announcements.try_recv();
+            // The camera may be gone; the parts still need their "no frame".
+            let frame = self.stage.frames.try_recv();
+            match (part, frame) {
+                (Err(TryRecvError::Disconnected), _) => return,
+                (Err(TryRecvError::Empty), Err(_)) => self.stage.announcements.wait(wait),
+                (part, frame) => {
+                    part.into_iter().for_each(|part| self.pairing.announce(part));
+                    frame.into_iter().for_each(|frame| self.arrived(frame));
+                }
             }
             self.pairing.expire(LineTime::now());
             while let Some(fate) = self.pairing.next_fate() {

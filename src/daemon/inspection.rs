@@ -9,6 +9,7 @@ use super::verdict_times::arithmetic;
 use crate::engine::{Engine, EngineError, Inspection, LostEngine};
 use crate::judge::{Judge, RegionRule};
 use crate::line::{LineEvent, LineSettings};
+use crate::line_io::channel;
 use crate::part::{
     Decision, Duration, LineTime, PartAnnouncement, Reason, RegionOfInterest, StageTimes, Verdict,
 };
@@ -87,9 +88,9 @@ pub struct EngineStage {
     /// Tensors go back here.
     pub return_tensors: Sender<Vec<f32>>,
     /// To the line.
-    pub events: Sender<LineEvent>,
+    pub events: channel::Sender<LineEvent>,
     /// To the observers.
-    pub observations: Sender<Observation>,
+    pub observations: channel::Sender<Observation>,
     /// Counted drops.
     pub drops: Arc<Drops>,
 }
@@ -361,7 +362,7 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }
 
-fn send(events: &Sender<LineEvent>, verdict: Verdict) {
+fn send(events: &channel::Sender<LineEvent>, verdict: Verdict) {
     // Should the line be gone, its outputs are safe already.
     let _ = events.send(LineEvent::Verdict { verdict, time: LineTime::now() });
 }

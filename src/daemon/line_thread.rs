@@ -4,10 +4,11 @@ use super::observation::{Drops, Observation};
 use super::service::Watchdog;
 use crate::line::{Alarm, Line, LineEvent, LineOutput, LineSnapshot};
 use crate::line_io::OutputLines;
+use crate::line_io::channel::{self, RecvTimeoutError};
 use crate::line_io::realtime::{self, RealtimeSettings};
 use crate::part::{LineTime, PartAnnouncement, PartResult, Reason, Verdict};
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -20,11 +21,11 @@ const SNAPSHOTS: usize = 4;
 /// Where the line's outputs go. Every send is a `try_send`: the line never waits.
 pub struct LineExits {
     /// To the pairing of frames; full means the way cannot follow: no decision.
-    pub announcements: Sender<PartAnnouncement>,
+    pub announcements: channel::Sender<PartAnnouncement>,
     /// To the Modbus server, if there is one.
     pub results: Option<Sender<PartResult>>,
     /// To log, terminal and archive.
-    pub observations: Sender<Observation>,
+    pub observations: channel::Sender<Observation>,
     /// Product numbers to load, to the engine's thread.
     pub loads: Sender<u16>,
     /// Published whole after each event.
@@ -37,7 +38,7 @@ pub struct LineExits {
 pub fn spawn(
     line: Line,
     wires: Vec<Box<dyn OutputLines>>,
-    events: Receiver<LineEvent>,
+    events: channel::Receiver<LineEvent>,
     exits: LineExits,
     watchdog: Option<Watchdog>,
     realtime: RealtimeSettings,
@@ -55,7 +56,7 @@ pub fn spawn(
 struct LineThread {
     line: Line,
     wires: Vec<Box<dyn OutputLines>>,
-    events: Receiver<LineEvent>,
+    events: channel::Receiver<LineEvent>,
     exits: LineExits,
     watchdog: Option<Watchdog>,
     outputs: Vec<LineOutput>,

@@ -1,8 +1,8 @@
 //! What the way still lacks before the line may trust it: the camera, and verdicts in time.
 
 use crate::line::LineEvent;
+use crate::line_io::channel::Sender;
 use crate::part::LineTime;
-use crossbeam_channel::Sender;
 use std::sync::{Mutex, PoisonError};
 
 /// Tells the line when the way becomes able to inspect, and when it no longer is.
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_line_hears_of_each_change_once() {
-        let (events, line) = crossbeam_channel::bounded(8);
+        let (events, line) = crate::line_io::channel::bounded(8);
         let readiness = Readiness::new(events, false);
         readiness.camera(None);
         assert!(line.is_empty() && readiness.has_camera());

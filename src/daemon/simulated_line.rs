@@ -6,11 +6,11 @@
 
 use crate::camera::PictureFeed;
 use crate::line::{LineEvent, LineSnapshot};
+use crate::line_io::channel::Sender;
 use crate::line_io::memory::MemoryInputs;
 use crate::part::{Command, Duration, LineTime};
 use crate::simulator::{Belt, ProductKind, Truth, TruthLog, draw};
 use arc_swap::ArcSwap;
-use crossbeam_channel::Sender;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

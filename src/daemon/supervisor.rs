@@ -4,6 +4,7 @@ use super::observation::{Drops, Observation};
 use super::readiness::Readiness;
 use crate::camera::{Camera, CameraError, FrameSink};
 use crate::line::{Alarm, LineEvent};
+use crate::line_io::channel;
 use crate::part::{Duration, LineTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
@@ -25,9 +26,9 @@ pub struct Setup {
     /// The camera is the part sensor as well.
     pub free_run: bool,
     /// To the line.
-    pub events: Sender<LineEvent>,
+    pub events: channel::Sender<LineEvent>,
     /// To the observers.
-    pub observations: Sender<Observation>,
+    pub observations: channel::Sender<Observation>,
     /// Between two tries.
     pub interval: Duration,
     /// Counted drops.

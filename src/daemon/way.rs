@@ -17,6 +17,7 @@ use crate::engine::{Engine, EngineError};
 use crate::judge::RegionRule;
 use crate::line::{Awaits, Line, LineEvent, LineSettings, LineSnapshot};
 use crate::line_io::OutputLines;
+use crate::line_io::channel;
 use crate::line_io::realtime::RealtimeSettings;
 use crate::part::{Duration, Frame, LineTime, PartAnnouncement, PartResult};
 use crate::preprocess::CpuPreprocessor;
@@ -90,8 +91,8 @@ pub struct WayParts {
 /// The ends a way leaves open for those around it.
 pub struct WayEnds {
     /// Into the line: wires, commands, signals.
-    pub events: Sender<LineEvent>,
-    events_receiver: Receiver<LineEvent>,
+    pub events: channel::Sender<LineEvent>,
+    events_receiver: channel::Receiver<LineEvent>,
     /// The line as it is.
     pub snapshot: Arc<ArcSwap<LineSnapshot>>,
     results: Sender<PartResult>,
@@ -102,7 +103,7 @@ pub struct WayEnds {
 impl WayEnds {
     /// Channels first: wires and servers take their ends before the way runs.
     pub fn new() -> Self {
-        let (events, events_receiver) = bounded(bounds::EVENTS);
+        let (events, events_receiver) = channel::bounded(bounds::EVENTS);
         let (results, results_receiver) = bounded(bounds::RESULTS);
         let snapshot = Arc::new(ArcSwap::from_pointee(LineSnapshot::default()));
         Self { events, events_receiver, snapshot, results, results_receiver }
@@ -118,11 +119,11 @@ impl Default for WayEnds {
 /// A running way.
 pub struct Way {
     /// Into the line.
-    pub events: Sender<LineEvent>,
+    pub events: channel::Sender<LineEvent>,
     /// The line as it is.
     pub snapshot: Arc<ArcSwap<LineSnapshot>>,
     /// What happens, for log, terminal and archive.
-    pub observations: Receiver<Observation>,
+    pub observations: channel::Receiver<Observation>,
     /// Counted drops.
     pub drops: Arc<Drops>,
     /// Where frames go in (overruns are counted there).
@@ -164,8 +165,9 @@ impl Way {
     /// With `with_results` somebody drains `ends.results_receiver`.
     pub fn start(parts: WayParts, ends: WayEnds, with_results: bool) -> Result<Self, WayError> {
         let drops = Arc::new(Drops::default());
-        let (announcements, announced) = bounded::<PartAnnouncement>(bounds::ANNOUNCEMENTS);
-        let (observations, observations_receiver) = bounded(bounds::OBSERVATIONS);
+        let (announcements, announced) =
+            channel::bounded::<PartAnnouncement>(bounds::ANNOUNCEMENTS);
+        let (observations, observations_receiver) = channel::bounded(bounds::OBSERVATIONS);
         let (loads, loads_receiver) = bounded(bounds::LOADS);
         let exits = LineExits {
             announcements,
@@ -186,7 +188,8 @@ impl Way {
 
         let (frames, frames_receiver) = bounded(bounds::FRAMES);
         let (troubles, troubles_receiver) = bounded(bounds::TROUBLES);
-        let sink = FrameSink::new(frames, troubles);
+        let waker = announced.waker();
+        let sink = FrameSink::new(frames, troubles).waking(Arc::new(move || waker.wake()));
         let (readiness_shown, vitals_shown) = (Arc::clone(&readiness), Arc::clone(&vitals));
         let drops_shown = Arc::clone(&drops);
         let shared = Shared { events: ends.events.clone(), observations, drops, readiness, vitals };
@@ -284,8 +287,8 @@ impl Way {
 
 /// What every stage may reach: the line, the observers, the counters.
 struct Shared {
-    events: Sender<LineEvent>,
-    observations: Sender<Observation>,
+    events: channel::Sender<LineEvent>,
+    observations: channel::Sender<Observation>,
     drops: Arc<Drops>,
     readiness: Arc<Readiness>,
     vitals: Arc<Vitals>,
@@ -339,7 +342,7 @@ struct StageSettings {
 }
 
 /// Parts, frames and product numbers on their way into the stages.
-type Inlets = (Receiver<PartAnnouncement>, Receiver<Frame>, Receiver<u16>);
+type Inlets = (channel::Receiver<PartAnnouncement>, Receiver<Frame>, Receiver<u16>);
 
 /// Engine and preprocessing, with the queue and the pools between them.
 fn start_stages(

@@ -6,10 +6,15 @@
 //! (The reference drops alpha, which shows that colour; opaque pictures are the same in both.)
 
 use super::DatasetError;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::error::{LimitError, LimitErrorKind};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 use rayon::prelude::*;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+
+/// Pixels of the largest picture that is read: beyond any camera of a line, and little enough to be
+/// held several times. A header may claim anything.
+const MOST_PIXELS: u64 = 256_000_000;
 
 /// Reads a picture as 8-bit RGB. PNG and JPEG, told by their content, not by their name.
 pub fn read_picture(path: &Path) -> Result<RgbImage, DatasetError> {
@@ -43,6 +48,11 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage, DatasetError> {
     }
     let decode = || -> image::ImageResult<DynamicImage> {
         let mut decoder = reader.into_decoder()?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MOST_PIXELS {
+            let kind = LimitErrorKind::DimensionError;
+            return Err(ImageError::Limits(LimitError::from_kind(kind)));
+        }
         let orientation = decoder.orientation()?;
         let mut picture = DynamicImage::from_decoder(decoder)?;
         picture.apply_orientation(orientation);
@@ -273,6 +283,20 @@ mod tests {
         // Cameras append data of their own.
         std::fs::write(&path, [whole.as_slice(), b"made by camera 7"].concat()).unwrap();
         assert!(read_picture(&path).is_ok());
+    }
+
+    #[test]
+    fn a_header_that_claims_the_world_allocates_nothing() {
+        let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
+        let mut bytes = std::fs::read(pictures.join("rgb.jpg")).unwrap();
+        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        // Marker, length, precision; then height and width.
+        bytes[frame + 5..frame + 9].fill(0x7f);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("forged.jpg");
+        std::fs::write(&path, bytes).unwrap();
+        let said = read_picture(&path).unwrap_err().to_string();
+        assert!(said.contains("forged.jpg") && said.contains("exceeds limit"), "{said}");
     }
 
     #[test]

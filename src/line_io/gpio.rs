@@ -11,6 +11,7 @@ mod line_file;
 mod lockout;
 mod outputs;
 mod quadrature;
+mod steady;
 
 pub use holder::Holder;
 pub use inputs::{GpioInputSettings, GpioInputs, InputWire, Pull};
@@ -151,7 +152,9 @@ impl<L: Copy> GpioSettings<L> {
     fn refusal(&self, line: Option<&LineAddress>, error: &gpiocdev::Error) -> LineIoError {
         let remedy = match system_error(error) {
             Some(2) => "no such chip: `gpiodetect` lists them",
-            Some(1 | 13) => "not permitted: the service's user needs the group that owns the chip",
+            Some(1 | 13) => {
+                "not permitted: the service's user needs the group that owns the chip (docs/guide/wiring.md)"
+            }
             Some(16) => "busy: `gpioinfo` names the program that holds a line",
             Some(22) => "the chip refuses this configuration of its lines",
             _ if matches!(error, gpiocdev::Error::GpioChip(..)) => {

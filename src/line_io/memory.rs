@@ -1,9 +1,9 @@
 //! Lines in memory: what the simulator pulls and what replay and tests read.
 
+use super::channel::Sender;
 use super::{LineIoError, OutputLines};
 use crate::line::{InputLine, LineEvent, OutputLevels, TriggerSource};
 use crate::part::LineTime;
-use crossbeam_channel::Sender;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn simulated_wires_reach_the_line_as_real_ones_do() {
-        let (sender, line) = crossbeam_channel::bounded(8);
+        let (sender, line) = crate::line_io::channel::bounded(8);
         let inputs = MemoryInputs::new(sender);
         let time = LineTime::from_millis(3);
         assert!(inputs.trigger(time) && inputs.input(InputLine::Trigger, false, time));

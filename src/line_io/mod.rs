@@ -1,5 +1,6 @@
 //! Wires in and out: GPIO, Modbus, and lines in memory for simulation.
 
+pub mod channel;
 pub mod gpio;
 pub mod memory;
 pub mod modbus;

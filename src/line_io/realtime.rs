@@ -9,7 +9,11 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
-/// What the threads `line` and `gpio-in` ask of the kernel.
+/// Nice value of the Modbus thread beside real-time threads: it goes first as soon as it has work,
+/// and a flood of requests still leaves others their share, which a real-time priority would not.
+const NICE: i32 = -5;
+
+/// What the threads `line`, `gpio-in` and `coupler` ask of the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RealtimeSettings {
     /// Priority under SCHED_FIFO, 1 to 99; 0 leaves the ordinary scheduler. From 50 on these threads
@@ -51,6 +55,21 @@ fn refusals(settings: &RealtimeSettings) -> Vec<Refusal> {
         settings.lock_memory.then(lock_memory),
     ];
     wishes.into_iter().flatten().filter_map(Result::err).collect()
+}
+
+/// For the calling thread where real-time priorities are wished for: not one itself, but ahead of
+/// ordinary threads. What the kernel refuses is a warning with its remedy.
+pub fn apply_ahead(settings: &RealtimeSettings) {
+    if settings.priority == 0 {
+        return;
+    }
+    // The kernel gives a nice value to a thread, not to its process.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        let name = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        log::warn!(
+            "thread {name} runs without nice {NICE}: {error}; give the service LimitNICE={NICE}"
+        );
+    }
 }
 
 fn schedule_first(priority: u8) -> Result<(), Refusal> {
@@ -111,6 +130,20 @@ mod tests {
             assert!(text.contains(&format!("realtime.cpus [{cpu}]")), "{text}");
             assert!(text.contains("CPUAffinity"), "{text}");
         }
+    }
+
+    #[test]
+    fn only_the_thread_that_asks_goes_ahead_and_only_beside_real_time_threads() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let asks = |priority| {
+            let settings = RealtimeSettings { priority, ..RealtimeSettings::default() };
+            std::thread::spawn(move || (apply_ahead(&settings), nice()).1).join().unwrap()
+        };
+        assert_eq!(asks(0), before);
+        // Refused where the limit does not allow it; then nothing has changed.
+        assert!([NICE, before].contains(&asks(40)));
+        assert_eq!(nice(), before);
     }
 
     #[test]

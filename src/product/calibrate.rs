@@ -1,6 +1,6 @@
 //! Teaching by several pictures of good parts: memory, scales and thresholds, measured.
 
-use super::folds::{FEWEST_FOR_HOLDING_BACK, Trial, folds, measure};
+use super::folds::{FEWEST_FOR_QUARTERS, MANY, Trial, folds, measure};
 use super::one_picture::{encode_copies, teach_one_picture};
 use super::teacher::{TeachError, Teacher};
 use super::thresholds::{Thresholds, is_extrapolated};
@@ -57,8 +57,8 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// Teaches a product by good parts: memory from some, scales and thresholds from the others, then
-/// the memory again from all. One part alone is taught as one picture.
+/// Teaches a product by good parts: scales and thresholds from parts held back by a memory of the
+/// others, then the memory of all. One part alone is taught as one picture.
 pub fn calibrate(
     teacher: &mut dyn Teacher,
     request: &CalibrationRequest<'_>,
@@ -76,8 +76,7 @@ pub fn calibrate(
     };
     let sizes = TokenSizes::of(teacher.manifest());
     let folds = folds(paths.len());
-    let is_held_back = |part| folds.iter().any(|fold| fold.held_back.contains(&part));
-    let parts = encode(teacher, request, &paths, &is_held_back, progress)?;
+    let parts = encode(teacher, request, &paths, progress)?;
     let tokens: Vec<&[f32]> = parts.iter().map(|part| part.tokens.as_slice()).collect();
 
     let spread = Spread::of_tokens(&tokens, &sizes);
@@ -88,7 +87,7 @@ pub fn calibrate(
     let mut remembered = |done| progress(Progress { stage: Stage::Remember, done, total });
     let mut trials = Vec::with_capacity(folds.len());
     for fold in &folds {
-        let held_back = fold.held_back.iter().map(|&part| parts[part].input.as_slice());
+        let held_back = fold.held_back.iter().map(|&part| &parts[part].picture);
         let memory = memory_of(&parts, &fold.memory, &sizes);
         trials.push(Trial { memory, held_back: held_back.collect() });
         remembered(trials.len());
@@ -118,19 +117,22 @@ pub fn calibrate(
 struct EncodedPart {
     /// k, rounded to FP16.
     tokens: Vec<f32>,
-    /// The network input; empty for a part that is not held back.
-    input: Vec<f32>,
+    /// As the network sees it, S x S: a quarter of its input's size.
+    picture: RgbImage,
     /// k of the copies, where there are so few parts that copies help.
     copies: Vec<Vec<f32>>,
 }
 
-/// Memory of some of the parts.
+/// Memory of some of the parts: of few, copies stand in for the variation that is not seen yet.
 fn memory_of(parts: &[EncodedPart], chosen: &[usize], sizes: &TokenSizes) -> Memory {
-    if parts.len() < FEWEST_FOR_HOLDING_BACK {
-        let copies: Vec<_> = chosen.iter().map(|&part| parts[part].copies.as_slice()).collect();
+    let copies: Vec<_> = chosen.iter().map(|&part| parts[part].copies.as_slice()).collect();
+    if parts.len() < FEWEST_FOR_QUARTERS {
         return Memory::of_copies(&copies, sizes);
     }
     let pictures: Vec<_> = chosen.iter().map(|&part| parts[part].tokens.as_slice()).collect();
+    if parts.len() < MANY {
+        return Memory::of_pictures_and_copies(&pictures, &copies, sizes);
+    }
     Memory::of_pictures(&pictures, sizes)
 }
 
@@ -138,21 +140,16 @@ fn encode(
     teacher: &mut dyn Teacher,
     request: &CalibrationRequest<'_>,
     paths: &[PathBuf],
-    is_held_back: &dyn Fn(usize) -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<EncodedPart>, TeachError> {
     let mut parts = Vec::with_capacity(paths.len());
     for (index, path) in paths.iter().enumerate() {
-        let (mut input, tokens) = read_tokens(teacher, path, request.region_of_interest)?;
-        if !is_held_back(index) {
-            input = Vec::new();
-        }
+        let (picture, tokens) = read_tokens(teacher, path, request.region_of_interest)?;
         let mut copies = Vec::new();
-        if paths.len() < FEWEST_FOR_HOLDING_BACK {
-            let resized = teacher.resize(&read_picture(path)?, request.region_of_interest);
-            copies = encode_copies(teacher, &resized)?.0;
+        if paths.len() < MANY {
+            copies = encode_copies(teacher, &picture)?.0;
         }
-        parts.push(EncodedPart { tokens, input, copies });
+        parts.push(EncodedPart { tokens, picture, copies });
         progress(Progress { stage: Stage::Encode, done: index + 1, total: paths.len() });
     }
     Ok(parts)
@@ -197,30 +194,30 @@ fn choose_prompt(
     Ok(ChosenPrompt { memory: encoding.prompt_memory, place })
 }
 
-/// Network input and tokens (rounded to FP16) of a picture on disk.
+/// A picture on disk, S x S, and its tokens (rounded to FP16).
 pub(super) fn read_tokens(
     teacher: &mut dyn Teacher,
     path: &Path,
     region: Option<RegionOfInterest>,
-) -> Result<(Vec<f32>, Vec<f32>), TeachError> {
+) -> Result<(RgbImage, Vec<f32>), TeachError> {
     let sizes = TokenSizes::of(teacher.manifest());
     let resized = teacher.resize(&read_picture(path)?, region);
     let input = teacher.normalise(&resized);
     let mut tokens = unit_tokens(&teacher.encode(&input)?.features, &sizes)?;
     round_to_half(&mut tokens);
-    Ok((input, tokens))
+    Ok((resized, tokens))
 }
 
 fn notes(parts: usize, held_back: usize, share: f64, prompt: &PromptPlace) -> Vec<String> {
     let mut notes: Vec<String> = prompt.warning().into_iter().collect();
-    if held_back == parts {
+    if parts < FEWEST_FOR_QUARTERS {
         notes.push(format!(
             "only {parts} good parts: each was left out once; 8 or more measure more steadily"
         ));
     }
     if is_extrapolated(held_back, share) {
         let percent = share * 100.0;
-        let needed = (4.0 / share).ceil();
+        let needed = (4.0 / share).ceil().max(MANY as f64);
         notes.push(format!(
             "image threshold extrapolated: {percent} % is less than one of the {held_back} good \
              parts held back; from {needed} good parts on it is measured"

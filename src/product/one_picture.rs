@@ -50,15 +50,14 @@ pub fn measure_one_picture(
 ) -> Result<OnePicture, TeachError> {
     let picture = read_picture(prompt)?;
     let (memory, prompt_memory) = one_picture_memory(teacher, &picture, None)?;
-    let mut inputs = Vec::new();
+    let mut pictures = Vec::new();
     for path in good_parts.iter().skip(3).step_by(4).filter(|path| *path != prompt) {
-        let resized = teacher.resize(&read_picture(path)?, None);
-        inputs.push(teacher.normalise(&resized));
+        pictures.push(teacher.resize(&read_picture(path)?, None));
     }
-    if inputs.is_empty() {
+    if pictures.is_empty() {
         return Err(TeachError::NoPictures);
     }
-    let trial = Trial { memory, held_back: inputs.iter().map(Vec::as_slice).collect() };
+    let trial = Trial { memory, held_back: pictures.iter().collect() };
     let measured = measure(teacher, &[trial], prompt_memory.as_ref(), weights, &mut |_, _| ())?;
     let thresholds = Thresholds::measure(&measured.scores, &measured.peaks, false_reject_share);
     Ok(OnePicture {

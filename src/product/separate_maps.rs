@@ -28,8 +28,7 @@ pub fn separate_maps(
     prompt: usize,
 ) -> Result<SeparateMaps, TeachError> {
     let sizes = TokenSizes::of(teacher.manifest());
-    let folds = folds(good.len());
-    let ([fold], Some(prompt)) = (folds.as_slice(), good.get(prompt)) else {
+    let (Some(fold), Some(prompt)) = (folds(good.len()).pop(), good.get(prompt)) else {
         return Err(TeachError::NoPictures);
     };
     let mut tokens = Vec::with_capacity(fold.memory.len());

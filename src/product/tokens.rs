@@ -84,24 +84,20 @@ impl Memory {
     /// Memory of whole pictures, each [L,E] and rounded: N tokens by greedy k-center, M pictures
     /// drawn without replacement; fewer are repeated in turn.
     pub fn of_pictures(pictures: &[&[f32]], sizes: &TokenSizes) -> Self {
-        let width = sizes.width();
-        let all = pictures.concat();
-        let good_tokens = if all.len() / width > sizes.good_tokens {
-            let chosen = k_center(&all, width, sizes.good_tokens, TEACHING_SEED);
-            chosen.iter().flat_map(|&i| &all[i * width..][..width]).copied().collect()
-        } else {
-            in_turn(&all, sizes.good_tokens * width)
-        };
-        let drawn = if pictures.len() > sizes.cell_pictures {
-            let mut generator = Pcg64::seed_from_u64(TEACHING_SEED);
-            let count = sizes.cell_pictures;
-            rand::seq::index::sample(&mut generator, pictures.len(), count).into_vec()
-        } else {
-            (0..pictures.len()).collect()
-        };
-        let cells: Vec<f32> = drawn.iter().flat_map(|&i| pictures[i]).copied().collect();
-        let cell_tokens = in_turn(&cells, sizes.cell_pictures * sizes.tokens * width);
-        Self { good_tokens, cell_tokens }
+        let good_tokens = good_tokens(&pictures.concat(), sizes);
+        Self { good_tokens, cell_tokens: cell_tokens(pictures, sizes) }
+    }
+
+    /// The same, but good tokens are those of all copies by stride 16 alone, as in
+    /// [`Memory::of_copies`].
+    pub fn of_pictures_and_copies(
+        pictures: &[&[f32]],
+        copies: &[&[Vec<f32>]],
+        sizes: &TokenSizes,
+    ) -> Self {
+        let all = copies.iter().flat_map(|copies| copies.iter());
+        let all: Vec<f32> = all.flat_map(|copy| by_stride_16(copy, sizes)).collect();
+        Self { good_tokens: good_tokens(&all, sizes), cell_tokens: cell_tokens(pictures, sizes) }
     }
 
     /// Memory of one to seven pictures, each as its copies ([L,E], the picture itself first): good
@@ -114,19 +110,10 @@ impl Memory {
     /// of them (docs/reference/accuracy.md, "What one picture is worth").
     pub fn of_copies(pictures: &[&[Vec<f32>]], sizes: &TokenSizes) -> Self {
         let width = sizes.width();
-        let doubled = |copy: &Vec<f32>| {
-            let mut tokens = copy.clone();
-            for token in tokens.chunks_exact_mut(width) {
-                let (stride_8, stride_16) = token.split_at_mut(sizes.levels[0]);
-                stride_8.fill(0.0);
-                stride_16.iter_mut().for_each(|value| *value *= 2.0);
-            }
-            tokens
-        };
-        let all: Vec<f32> =
-            pictures.iter().flat_map(|copies| copies.iter()).flat_map(doubled).collect();
-        let themselves: Vec<Vec<f32>> =
-            pictures.iter().filter_map(|copies| copies.first()).map(doubled).collect();
+        let all = pictures.iter().flat_map(|copies| copies.iter());
+        let all: Vec<f32> = all.flat_map(|copy| by_stride_16(copy, sizes)).collect();
+        let themselves = pictures.iter().filter_map(|copies| copies.first());
+        let themselves: Vec<Vec<f32>> = themselves.map(|copy| by_stride_16(copy, sizes)).collect();
         let mut cells = themselves.concat();
         for picture in &themselves {
             for (row, column) in NEIGHBOURS {
@@ -134,12 +121,7 @@ impl Memory {
             }
         }
         let cell_tokens = in_turn(&cells, sizes.cell_pictures * sizes.tokens * width);
-        let good_tokens = if all.len() / width > sizes.good_tokens {
-            let chosen = k_center(&all, width, sizes.good_tokens, TEACHING_SEED);
-            chosen.iter().flat_map(|&i| &all[i * width..][..width]).copied().collect()
-        } else {
-            in_turn(&all, sizes.good_tokens * width)
-        };
+        let good_tokens = good_tokens(&all, sizes);
         Self { good_tokens, cell_tokens }
     }
 
@@ -174,6 +156,39 @@ impl Memory {
         }
         Ok(tensors)
     }
+}
+
+/// N of these tokens by greedy k-center; fewer are repeated in turn.
+fn good_tokens(all: &[f32], sizes: &TokenSizes) -> Vec<f32> {
+    let width = sizes.width();
+    if all.len() / width <= sizes.good_tokens {
+        return in_turn(all, sizes.good_tokens * width);
+    }
+    let chosen = k_center(all, width, sizes.good_tokens, TEACHING_SEED);
+    chosen.iter().flat_map(|&i| &all[i * width..][..width]).copied().collect()
+}
+
+/// M pictures drawn without replacement; fewer are repeated in turn.
+fn cell_tokens(pictures: &[&[f32]], sizes: &TokenSizes) -> Vec<f32> {
+    let drawn = if pictures.len() > sizes.cell_pictures {
+        let mut generator = Pcg64::seed_from_u64(TEACHING_SEED);
+        rand::seq::index::sample(&mut generator, pictures.len(), sizes.cell_pictures).into_vec()
+    } else {
+        (0..pictures.len()).collect()
+    };
+    let cells: Vec<f32> = drawn.iter().flat_map(|&i| pictures[i]).copied().collect();
+    in_turn(&cells, sizes.cell_pictures * sizes.tokens * sizes.width())
+}
+
+/// Tokens whose stride 8 counts nothing and whose stride 16 is doubled and counts for both.
+fn by_stride_16(tokens: &[f32], sizes: &TokenSizes) -> Vec<f32> {
+    let mut tokens = tokens.to_vec();
+    for token in tokens.chunks_exact_mut(sizes.width()) {
+        let (stride_8, stride_16) = token.split_at_mut(sizes.levels[0]);
+        stride_8.fill(0.0);
+        stride_16.iter_mut().for_each(|value| *value *= 2.0);
+    }
+    tokens
 }
 
 /// The eight cells around a cell: rows down, columns right.

@@ -5,8 +5,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use onenipd::line::{LineEvent, LineSnapshot, LineState};
+use onenipd::line_io::channel;
 use onenipd::line_io::modbus::{Fieldbus, ModbusServer, ModbusSettings};
 use onenipd::part::{
     Command, Decision, Duration, LineTime, PartResult, Reason, ResultFlags, SequenceNumber,
@@ -31,7 +32,7 @@ impl Stand {
     pub fn start(settings: ModbusSettings, fieldbus: Fieldbus, results: u32, paced: bool) -> Self {
         let snapshot: Arc<ArcSwap<LineSnapshot>> = Arc::default();
         let (publish, published) = bounded(64);
-        let (send, events) = bounded(64);
+        let (send, events) = channel::bounded(64);
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = ModbusSettings { listen, ..settings };
         let shown = Arc::clone(&snapshot);
@@ -58,7 +59,7 @@ impl Stand {
 fn run(
     shown: &ArcSwap<LineSnapshot>,
     publish: &Sender<PartResult>,
-    events: &Receiver<LineEvent>,
+    events: &channel::Receiver<LineEvent>,
     stop: &AtomicBool,
     results: u32,
     paced: bool,

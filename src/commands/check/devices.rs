@@ -51,8 +51,11 @@ pub fn check_wires(configuration: &Configuration, findings: &mut Findings) {
     if assemble::has_gpio(configuration) {
         let outputs = assemble::gpio_outputs(configuration).wires;
         let problems = gpio::check(&outputs, &assemble::gpio_inputs(configuration).wires);
-        for problem in &problems {
-            findings.add(Level::Error, "gpio", problem.to_string(), "");
+        let mut told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        // A chip that is missing is missing for inputs and outputs.
+        told.dedup();
+        for problem in told {
+            findings.add(Level::Error, "gpio", problem, "");
         }
         if problems.is_empty() {
             findings.add(Level::Ok, "gpio", "every line is there and free", "");

@@ -2,6 +2,7 @@
 
 use super::lockout::Lockout;
 use super::quadrature::{Channel, Quadrature};
+use super::steady::SteadyLevel;
 use super::{FoundLine, InputWire};
 use crate::line::{Alarm, InputLine, LineEvent, TriggerSource};
 use crate::part::{Duration, LineTime};
@@ -18,6 +19,8 @@ pub struct Edges {
     encoder: Quadrature,
     has_encoder: bool,
     confirm: Lockout,
+    /// Levels that count once they stand still.
+    steady: Vec<(InputLine, SteadyLevel)>,
     /// Edges up to this moment may be in the levels that were read: they are no proof of a loss.
     levels_read: LineTime,
 }
@@ -31,6 +34,11 @@ impl Edges {
     pub fn new(found: &[FoundLine<InputWire>]) -> Self {
         let lines: Vec<_> = found.iter().map(|line| (line.meaning, line.offset)).collect();
         let has_encoder = lines.iter().any(|(wire, _)| wire.channel().is_some());
+        let steady = lines.iter().filter_map(|(wire, _)| match wire {
+            InputWire::Line(input) => Some((*input, SteadyLevel::new(rest(*input)?))),
+            InputWire::EncoderA | InputWire::EncoderB => None,
+        });
+        let steady = steady.collect();
         Self {
             lines,
             // The kernel counts from 1.
@@ -38,6 +46,7 @@ impl Edges {
             encoder: Quadrature::default(),
             has_encoder,
             confirm: Lockout::new(CONFIRM_LOCKOUT),
+            steady,
             levels_read: LineTime::ZERO,
         }
     }
@@ -60,6 +69,9 @@ impl Edges {
                 InputWire::Line(input) => {
                     if input == InputLine::Confirm {
                         self.confirm.resynchronise(level);
+                    }
+                    if let Some(steady) = of(&mut self.steady, input) {
+                        steady.resynchronise(level);
                     }
                     out.push(LineEvent::Input { input, level, time: now });
                 }
@@ -94,7 +106,10 @@ impl Edges {
             }
             Some(InputWire::Line(InputLine::Confirm)) if !self.confirm.edge(level, time) => {}
             Some(InputWire::Line(InputLine::Trigger)) | None => {}
-            Some(InputWire::Line(input)) => out.push(LineEvent::Input { input, level, time }),
+            Some(InputWire::Line(input)) => match of(&mut self.steady, input) {
+                Some(steady) => steady.see(level, time),
+                None => out.push(LineEvent::Input { input, level, time }),
+            },
         }
         gap.then_some(Gap)
     }
@@ -113,16 +128,54 @@ impl Edges {
         }
     }
 
-    /// When [`Self::settle`] has something to do.
-    pub fn due(&self) -> Option<LineTime> {
-        self.confirm.due()
+    /// Whether there is a line whose level is worth a look now and then.
+    pub fn wants_looks(&self) -> bool {
+        !self.steady.is_empty()
     }
 
-    /// Ends lockouts that are over at `now`.
+    /// Takes every line's level as read just before `now`, as [`Self::levels`] does, but only to find
+    /// what no edge told.
+    pub fn look(&mut self, levels: &[bool], now: LineTime, out: &mut Vec<LineEvent>) {
+        self.settle(now, out);
+        for ((wire, _), &level) in self.lines.iter().zip(levels) {
+            if let InputWire::Line(input) = *wire
+                && let Some(steady) = of(&mut self.steady, input)
+            {
+                steady.see(level, now);
+            }
+        }
+    }
+
+    /// When [`Self::settle`] has something to do.
+    pub fn due(&self) -> Option<LineTime> {
+        let steady = self.steady.iter().filter_map(|(_, steady)| steady.due());
+        steady.chain(self.confirm.due()).min()
+    }
+
+    /// Ends lockouts and times of rest that are over at `now`.
     pub fn settle(&mut self, now: LineTime, out: &mut Vec<LineEvent>) {
         while let Some((level, time)) = self.confirm.settle(now) {
             out.push(LineEvent::Input { input: InputLine::Confirm, level, time });
         }
+        for (input, steady) in &mut self.steady {
+            if let Some((level, time)) = steady.settle(now) {
+                out.push(LineEvent::Input { input: *input, level, time });
+            }
+        }
+    }
+}
+
+fn of(steady: &mut [(InputLine, SteadyLevel)], input: InputLine) -> Option<&mut SteadyLevel> {
+    steady.iter_mut().find(|(line, _)| *line == input).map(|(_, steady)| steady)
+}
+
+/// How long a level must stand still (line-io 1.6). Never where a stamp is t0, e0 or a proof: it
+/// would move the stamp by its period.
+fn rest(input: InputLine) -> Option<Duration> {
+    match input {
+        InputLine::Trigger | InputLine::Confirm => None,
+        InputLine::Reset | InputLine::Run => Some(Duration::from_millis(20)),
+        InputLine::AirOk => Some(Duration::from_millis(500)),
     }
 }
 
@@ -221,6 +274,30 @@ mod tests {
         assert_eq!(told(&mut edges, rising(A, 1, 99)), [], "it is in the levels read");
         assert_eq!(told(&mut edges, rising(B, 2, 101)), [count(1, 101)]);
         assert_eq!(told(&mut edges, rising(B, 3, 102)), [fault(Alarm::Encoder, 102)]);
+    }
+
+    #[test]
+    fn a_level_counts_once_it_stands_still_and_a_look_finds_what_no_edge_told() {
+        const RUN: Offset = 7;
+        let run =
+            |level, millis| LineEvent::Input { input: InputLine::Run, level, time: at(millis) };
+        let found =
+            FoundLine { meaning: InputWire::Line(InputLine::Run), offset: RUN, active_low: false };
+        let mut edges = Edges::new(&[found]);
+        let mut out = Vec::new();
+        edges.levels(&[true], at(100), &mut out);
+        assert_eq!(out, [run(true, 100)]);
+        assert_eq!(told(&mut edges, falling(RUN, 1, 200)), []);
+        assert_eq!(told(&mut edges, rising(RUN, 2, 205)), [], "bounce");
+        assert_eq!(edges.due(), None);
+        // The belt stops and its edge is lost.
+        out.clear();
+        edges.look(&[false], at(300), &mut out);
+        assert_eq!((out.len(), edges.due()), (0, Some(at(320))));
+        edges.settle(at(321), &mut out);
+        assert_eq!(out, [run(false, 320)]);
+        edges.look(&[false], at(400), &mut out);
+        assert_eq!((out.len(), edges.due()), (1, None));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use super::quadrature::Channel;
 use super::{CONSUMER, FoundLine, GpioSettings, INTERRUPTED, system_error};
 use crate::line::{Alarm, InputLine, LineEvent};
 use crate::line_io::LineIoError;
+use crate::line_io::channel::{SendTimeoutError, Sender};
 use crate::line_io::realtime::{self, RealtimeSettings};
 use crate::part::{Duration, LineTime};
-use crossbeam_channel::{SendTimeoutError, Sender};
 use gpiocdev::Request;
 use gpiocdev::line::{Bias, EdgeDetection, EventClock, Values};
 use gpiocdev::request::Builder;
@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 
 /// Events the kernel keeps for us; an overflow drops the oldest.
 const EVENTS: u32 = 1024;
-/// How often the thread looks whether it is to end.
+/// How often the thread looks whether it is to end, and at the levels that no edge may have told.
 const WAKE: Duration = Duration::from_millis(100);
 
 /// Wires into the box (line-io 1.6).
@@ -38,17 +38,6 @@ impl InputWire {
             Self::EncoderA => Some(Channel::A),
             Self::EncoderB => Some(Channel::B),
             Self::Line(_) => None,
-        }
-    }
-
-    /// The kernel's debounce (line-io 1.6). Never where a stamp is t0, e0 or a proof: it would move
-    /// the stamp by its period.
-    fn debounce(self) -> Option<Duration> {
-        match self {
-            Self::EncoderA | Self::EncoderB => None,
-            Self::Line(InputLine::Trigger | InputLine::Confirm) => None,
-            Self::Line(InputLine::Reset | InputLine::Run) => Some(Duration::from_millis(20)),
-            Self::Line(InputLine::AirOk) => Some(Duration::from_millis(500)),
         }
     }
 }
@@ -100,6 +89,7 @@ impl GpioInputs {
         let reader = Reader {
             request,
             edges: Edges::new(&found),
+            look: LineTime::ZERO,
             found: Vec::with_capacity(16),
             events,
             stop: Arc::clone(&stop),
@@ -137,7 +127,6 @@ fn request(settings: &GpioInputSettings, found: &[FoundLine<InputWire>]) -> Buil
         } else {
             builder.as_active_high();
         }
-        builder.with_debounce_period(line.meaning.debounce().unwrap_or_default());
     }
     builder
 }
@@ -157,6 +146,8 @@ struct Ended;
 struct Reader {
     request: Request,
     edges: Edges,
+    /// When the levels are looked at next.
+    look: LineTime,
     /// Events of one edge; kept, so that the thread does not allocate.
     found: Vec<LineEvent>,
     events: Sender<LineEvent>,
@@ -174,6 +165,12 @@ impl Reader {
     /// Waits for one edge, or the end of a lockout, and tells it.
     fn turn(&mut self) -> Result<(), Ended> {
         let now = LineTime::now();
+        if self.edges.wants_looks() && now >= self.look {
+            self.look = now + WAKE;
+            let levels = self.read_levels()?;
+            self.edges.look(&levels, LineTime::now(), &mut self.found);
+            self.tell()?;
+        }
         let wait = self.edges.due().map_or(WAKE, |due| WAKE.min(due.since(now)));
         match self.request.wait_edge_event(wait) {
             Ok(true) => {}
@@ -199,18 +196,22 @@ impl Reader {
 
     /// The levels of this moment.
     fn tell_levels(&mut self) -> Result<(), Ended> {
+        let levels = self.read_levels()?;
+        self.edges.levels(&levels, LineTime::now(), &mut self.found);
+        self.tell()
+    }
+
+    /// Of every line, in the order of [`Edges::lines`].
+    fn read_levels(&mut self) -> Result<Vec<bool>, Ended> {
         let mut values = Values::default();
         for (_, offset) in self.edges.lines() {
             values.set(*offset, gpiocdev::line::Value::Inactive);
         }
         if let Err(error) = self.request.values(&mut values) {
-            return self.interrupted_or_lost(&error).and_then(|()| self.tell_levels());
+            return self.interrupted_or_lost(&error).and_then(|()| self.read_levels());
         }
         let level = |offset| values.get(offset).is_some_and(bool::from);
-        let levels: Vec<bool> =
-            self.edges.lines().iter().map(|(_, offset)| level(*offset)).collect();
-        self.edges.levels(&levels, LineTime::now(), &mut self.found);
-        self.tell()
+        Ok(self.edges.lines().iter().map(|(_, offset)| level(*offset)).collect())
     }
 
     fn interrupted_or_lost(&mut self, error: &gpiocdev::Error) -> Result<(), Ended> {
@@ -285,15 +286,16 @@ mod tests {
         assert_eq!(encoder.edge_detection, Some(EdgeDetection::BothEdges));
         assert_eq!((trigger.bias, encoder.bias), (Some(Bias::PullDown), Some(Bias::PullUp)));
         assert_eq!((trigger.active_low, encoder.active_low), (false, true));
-        assert_eq!((trigger.debounce_period, encoder.debounce_period), (None, None));
-        assert_eq!(run.debounce_period, Some(Duration::from_millis(20)));
+        assert_eq!(run.edge_detection, Some(EdgeDetection::BothEdges));
+        let periods = [trigger, encoder, run].map(|line| line.debounce_period);
+        assert_eq!(periods, [None; 3], "nothing of the kernel's that may lose a level");
         let open = request(&settings(Pull::Disabled), &found).config();
         assert_eq!(open.line_config(0).unwrap().bias, Some(Bias::Disabled));
     }
 
     #[test]
     fn a_missing_chip_is_an_error_not_a_panic() {
-        let (events, _) = crossbeam_channel::bounded(1);
+        let (events, _) = crate::line_io::channel::bounded(1);
         let error = GpioInputs::start(&settings(Pull::Inactive), events).err().unwrap();
         assert!(error.to_string().contains("no such chip"), "{error}");
     }

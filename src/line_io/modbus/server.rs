@@ -7,9 +7,11 @@ use super::station::{Caller, Station};
 use super::traffic::{Counted, Teller, Traffic};
 use crate::line::{Alarm, LineEvent, LineSnapshot};
 use crate::line_io::LineIoError;
+use crate::line_io::channel::Sender;
+use crate::line_io::realtime::{self, RealtimeSettings};
 use crate::part::{Duration, LineTime, PartResult};
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -58,6 +60,8 @@ pub struct ModbusSettings {
     pub allow_inhibit: bool,
     /// Coil TRIGGER announces a part.
     pub soft_trigger: bool,
+    /// Scheduling of the line, which the thread `modbus` comes behind.
+    pub realtime: RealtimeSettings,
 }
 
 impl Default for ModbusSettings {
@@ -75,6 +79,7 @@ impl Default for ModbusSettings {
             read_only: false,
             allow_inhibit: false,
             soft_trigger: false,
+            realtime: RealtimeSettings::default(),
         }
     }
 }
@@ -131,6 +136,7 @@ impl ModbusServer {
         let traffic = Counted::default();
         let counted = traffic.clone();
         let serve = move || {
+            realtime::apply_ahead(&settings.realtime);
             let station = Station::new(&settings, LineTime::now());
             let house = House {
                 station,
@@ -251,7 +257,7 @@ impl House {
 
     /// Never waits for the line: what its channel cannot take now stays and keeps its stamp.
     fn hand_out(&mut self) {
-        let most = self.commands.capacity().unwrap_or(usize::MAX).div_ceil(CHANNEL_SHARE);
+        let most = self.commands.capacity().div_ceil(CHANNEL_SHARE);
         while let Some(&event) = self.station.outbox().front() {
             if self.commands.len() >= most {
                 break;
@@ -433,7 +439,7 @@ mod tests {
         let listen = taken.local_addr().unwrap();
         let settings = ModbusSettings { listen, ..ModbusSettings::default() };
         let (_, results) = crossbeam_channel::bounded(1);
-        let (commands, _) = crossbeam_channel::bounded(1);
+        let (commands, _) = crate::line_io::channel::bounded(1);
         let error = ModbusServer::start(settings, Arc::default(), results, commands).err().unwrap();
         let text = error.to_string();
         assert!(text.contains(&listen.to_string()) && text.contains("another port"), "{text}");

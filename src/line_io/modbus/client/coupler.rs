@@ -9,9 +9,10 @@ use super::gate_cell::{GateCell, Wanted};
 use super::link::{Link, Trouble};
 use super::{BACKOFF, TIMEOUT, longer};
 use crate::line::{Alarm, LineEvent, OutputLevels};
+use crate::line_io::channel::{Sender, TrySendError};
+use crate::line_io::realtime::{self, RealtimeSettings};
 use crate::line_io::{LineIoError, OutputLines};
 use crate::part::{Duration, LineTime};
-use crossbeam_channel::{Sender, TrySendError};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ pub struct CouplerSettings {
     pub timeout: Duration,
     /// The watchdog without which the line does not become ready.
     pub watchdog: OutputWatchdog,
+    /// Scheduling of the thread: it moves the gate.
+    pub realtime: RealtimeSettings,
 }
 
 impl CouplerSettings {
@@ -77,6 +80,7 @@ impl CouplerSettings {
             jitter: Duration::from_millis(2),
             timeout: TIMEOUT,
             watchdog,
+            realtime: RealtimeSettings::default(),
         }
     }
 }
@@ -121,7 +125,10 @@ impl CouplerOutputs {
             written: None,
             verified: false,
         };
-        let thread = std::thread::Builder::new().name("coupler".into()).spawn(move || worker.run());
+        let thread = std::thread::Builder::new().name("coupler".into()).spawn(move || {
+            realtime::apply(&worker.settings.realtime);
+            worker.run();
+        });
         let thread = thread.map_err(|error| LineIoError::Modbus {
             what,
             reason: format!("{error}; look at the limits of processes and memory"),
