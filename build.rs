@@ -32,9 +32,7 @@ mod tensorrt {
         if let Some(parent) = folder.parent() {
             shim.flag("-isystem").flag(parent); // cuda_runtime_api.h beside the headers' folder
         }
-        for cuda in ["/usr/local/cuda/include"] {
-            shim.flag("-isystem").flag(cuda);
-        }
+        shim.flag("-isystem").flag("/usr/local/cuda/include");
         shim.file(SHIM).compile("onenipd_tensorrt");
         println!("cargo::rustc-link-lib=dl");
     }

@@ -1,20 +1,20 @@
 //! The `preprocess` thread: pairs frames with parts and turns them into the engine's input.
 
-use super::inspection::Work;
+use super::inspection::{Input, Work};
 use super::observation::{Drops, Observation};
 use super::pairing::{Fate, FrameWindow, Pairing, Stamped};
 use crate::camera::{FrameProblem, HealthCheck, HealthLimits};
 use crate::line::LineEvent;
 use crate::line_io::channel;
 use crate::part::{
-    Duration, Frame, LineTime, PartAnnouncement, Reason, RegionOfInterest, SequenceNumber,
-    StageTimes, Verdict,
+    Duration, Frame, LineTime, PartAnnouncement, Reason, SequenceNumber, StageTimes, Verdict,
 };
-use crate::preprocess::CpuPreprocessor;
+use crate::preprocess::{CpuPreprocessor, PreprocessError, check_region};
 use crate::records::{PicturePool, PooledPicture};
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// Lost frames of a camera that runs freely are parts nobody saw, as long as no more are missing;
@@ -43,7 +43,9 @@ pub struct FrameStage {
     pub product: Arc<ArcSwapOption<super::ActiveProduct>>,
     /// Pictures for observers.
     pub pictures: Option<PicturePool>,
-    /// Frame into tensor.
+    /// The engine brings frames into its slot by itself.
+    pub takes_frames: Arc<AtomicBool>,
+    /// Frame into tensor, for an engine that does not.
     pub preprocessor: CpuPreprocessor,
     /// When a frame belongs to a trigger.
     pub window: FrameWindow,
@@ -135,7 +137,7 @@ impl FrameThread {
                 // Only shown (ACQUIRING): what waits for the line more than this is not held up.
                 let (sequence, time) = (part.sequence, LineTime::now());
                 let _ = self.stage.events.try_send(LineEvent::Captured { sequence, time });
-                self.prepare(part, &arrived);
+                self.prepare(part, arrived);
             }
             Fate::Undecided(sequence, reason) => {
                 self.nothing_known(sequence, reason);
@@ -151,9 +153,9 @@ impl FrameThread {
         }
     }
 
-    fn prepare(&mut self, part: PartAnnouncement, Arrived { frame, arrived }: &Arrived) {
+    fn prepare(&mut self, part: PartAnnouncement, Arrived { frame, arrived }: Arrived) {
         let paired = LineTime::now();
-        if let Some(problem) = self.health.observe(frame) {
+        if let Some(problem) = self.health.observe(&frame) {
             self.say_problem(problem);
             return self.nothing_known(part.sequence, Reason::BadFrame);
         }
@@ -161,32 +163,45 @@ impl FrameThread {
         let Some(product) = product.filter(|product| product.number == part.product) else {
             return self.nothing_known(part.sequence, Reason::ModelMissing);
         };
-        let Ok(mut tensor) = self.stage.free_tensors.try_recv() else {
-            return self.nothing_known(part.sequence, Reason::Overrun);
+        let (number, captured) = (frame.number, frame.captured);
+        let inspected = match check_region(&frame, product.region_of_interest) {
+            Ok(inspected) => inspected,
+            Err(error) => return self.unfit(part.sequence, number, &error),
         };
-        let roi = product.region_of_interest;
-        let done = self.stage.preprocessor.run(frame, roi, &mut tensor);
-        if let Err(error) = done {
-            let message = format!("frame {}: {error}", frame.number);
-            self.observe(Observation::Said { level: log::Level::Warn, message });
-            self.give_back(tensor);
-            return self.nothing_known(part.sequence, Reason::BadFrame);
-        }
-        let whole = RegionOfInterest { x: 0, y: 0, width: frame.width, height: frame.height };
-        let inspected = roi.unwrap_or(whole);
-        let picture = self.picture(frame);
+        let picture = self.picture(&frame);
+        let input = if self.stage.takes_frames.load(Ordering::Relaxed) {
+            Input::Frame(frame)
+        } else {
+            let Ok(mut tensor) = self.stage.free_tensors.try_recv() else {
+                return self.nothing_known(part.sequence, Reason::Overrun);
+            };
+            let done = self.stage.preprocessor.run(&frame, Some(inspected), &mut tensor);
+            if let Err(error) = done {
+                self.give_back(Some(Input::Tensor(tensor)));
+                return self.unfit(part.sequence, number, &error);
+            }
+            Input::Tensor(tensor)
+        };
         let times = StageTimes {
-            captured: frame.captured,
-            arrived: *arrived,
+            captured,
+            arrived,
             paired,
             prepared: LineTime::now(),
             ..StageTimes::default()
         };
-        let work = Work { part, tensor, product, inspected, picture, times };
+        let input = Some(input);
+        let work = Work { part, input, product, inspected, picture, times };
         if let Err(refused) = self.stage.work.try_send(work) {
-            self.give_back(refused.into_inner().tensor);
+            self.give_back(refused.into_inner().input);
             self.nothing_known(part.sequence, Reason::Overrun);
         }
+    }
+
+    /// A frame that cannot be brought into the engine's slot.
+    fn unfit(&self, sequence: SequenceNumber, number: u64, error: &PreprocessError) {
+        let message = format!("frame {number}: {error}");
+        self.observe(Observation::Said { level: log::Level::Warn, message });
+        self.nothing_known(sequence, Reason::BadFrame);
     }
 
     /// A copy for observers, if they want one and have room.
@@ -205,9 +220,11 @@ impl FrameThread {
         let _ = self.stage.events.send(LineEvent::Verdict { verdict, time: LineTime::now() });
     }
 
-    fn give_back(&self, tensor: Vec<f32>) {
-        // The pool holds as many places as there are tensors.
-        let _ = self.stage.return_tensors.try_send(tensor);
+    fn give_back(&self, input: Option<Input>) {
+        if let Some(Input::Tensor(tensor)) = input {
+            // The pool holds as many places as there are tensors.
+            let _ = self.stage.return_tensors.try_send(tensor);
+        }
     }
 
     fn say_problem(&self, problem: FrameProblem) {

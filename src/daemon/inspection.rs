@@ -11,21 +11,32 @@ use crate::judge::{Judge, RegionRule};
 use crate::line::{LineEvent, LineSettings};
 use crate::line_io::channel;
 use crate::part::{
-    Decision, Duration, LineTime, PartAnnouncement, Reason, RegionOfInterest, StageTimes, Verdict,
+    Decision, Duration, Frame, LineTime, PartAnnouncement, Reason, RegionOfInterest, StageTimes,
+    Verdict,
 };
 use crate::records::PooledPicture;
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, select_biased};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+
+/// What the engine is given of a part.
+pub enum Input {
+    /// Tensor [3, S, S] from the pool.
+    Tensor(Vec<f32>),
+    /// The frame itself, for an engine that takes frames; the camera gets its memory back before
+    /// the network runs.
+    Frame(Frame),
+}
 
 /// One part, ready for the engine.
 pub struct Work {
     /// The part.
     pub part: PartAnnouncement,
-    /// Input tensor [3, S, S] from the pool.
-    pub tensor: Vec<f32>,
+    /// What is inspected; `None` once the engine has it.
+    pub input: Option<Input>,
     /// The revision of the product it is judged by.
     pub product: Arc<ActiveProduct>,
     /// The part of the frame that is inspected.
@@ -85,6 +96,8 @@ pub struct EngineStage {
     pub region_rule: Option<RegionRule>,
     /// The product parts are judged as.
     pub product: Arc<ArcSwapOption<ActiveProduct>>,
+    /// Told whether the engine takes frames.
+    pub takes_frames: Arc<AtomicBool>,
     /// Tensors go back here.
     pub return_tensors: Sender<Vec<f32>>,
     /// To the line.
@@ -97,7 +110,8 @@ pub struct EngineStage {
 
 impl EngineStage {
     /// Starts the thread; it ends when line and preprocessing are gone.
-    pub fn spawn(self) -> std::io::Result<JoinHandle<()>> {
+    pub fn spawn(mut self) -> std::io::Result<JoinHandle<()>> {
+        self.takes_frames.store(self.engine.frames().is_some(), Ordering::Relaxed);
         let judge = Judge::new(self.engine.side());
         let rehearsed = self.rehearsal.runs == 0;
         let mut thread = EngineThread { stage: self, judge, rehearsed, again: None, lost: false };
@@ -152,7 +166,7 @@ impl EngineThread {
         let sequence = work.part.sequence;
         // What cannot be decided in time is not started.
         if LineTime::now() >= work.part.deadline {
-            self.give_back(work);
+            self.give_back(&mut work);
             return self.send(Verdict::nothing_known(sequence, Reason::Deadline));
         }
         self.stage.vitals.begins();
@@ -162,9 +176,8 @@ impl EngineThread {
             Ok(Seen::Judged(anomaly_map)) => {
                 let times = work.times;
                 self.observe(Observation::Judged { sequence, times });
-                match anomaly_map {
-                    Some(anomaly_map) => self.show(work, anomaly_map),
-                    None => self.give_back(work),
+                if let Some(anomaly_map) = anomaly_map {
+                    self.show(work, anomaly_map);
                 }
             }
             Ok(Seen::Failed(error)) => {
@@ -184,15 +197,12 @@ impl EngineThread {
 
     /// The verdict leaves before anything is copied for people.
     fn look(&mut self, work: &mut Work) -> Seen {
-        let Work { part, tensor, product, inspected, picture, times } = work;
-        times.started = LineTime::now();
-        let slot = self.stage.engine.input();
-        if slot.len() != tensor.len() {
-            let (expected, found) = (slot.len(), tensor.len());
-            let what = format!("its input slot holds {expected} values, the picture has {found}");
-            return Seen::Failed(EngineError::Run(what));
+        work.times.started = LineTime::now();
+        if let Err(error) = fill(&mut *self.stage.engine, work) {
+            return Seen::Failed(error);
         }
-        slot.copy_from_slice(tensor);
+        self.give_back(work);
+        let Work { part, product, inspected, picture, times, .. } = work;
         let Inspection { score, anomaly_map, .. } = match self.stage.engine.run() {
             Ok(inspection) => inspection,
             Err(error) => return Seen::Failed(error),
@@ -208,11 +218,11 @@ impl EngineThread {
         Seen::Judged(keep.then(|| anomaly_map.to_vec()))
     }
 
-    fn failed(&self, error: &str, work: Work) {
+    fn failed(&self, error: &str, mut work: Work) {
         let sequence = work.part.sequence;
         self.send(Verdict::nothing_known(sequence, Reason::EngineError));
         self.say(log::Level::Error, format!("part {sequence}: {error}"));
-        self.give_back(work);
+        self.give_back(&mut work);
     }
 
     /// A new engine in place of one that panicked or lost its GPU, with the same product; without
@@ -230,11 +240,14 @@ impl EngineThread {
     fn open_anew(&mut self, number: u16) -> Result<ActiveProduct, ProductLoadError> {
         // The old one goes first: a GPU's context ends only with the last that uses it.
         self.stage.engine = Box::new(LostEngine::new(self.stage.engine.side()));
+        self.stage.takes_frames.store(false, Ordering::Relaxed);
         self.lost = false;
         let opened = catch_unwind(AssertUnwindSafe(|| (self.stage.reopen)()));
         let why = match opened {
             Ok(Ok(engine)) => {
                 self.stage.engine = engine;
+                let takes_frames = self.stage.engine.frames().is_some();
+                self.stage.takes_frames.store(takes_frames, Ordering::Relaxed);
                 self.judge = Judge::new(self.stage.engine.side());
                 return self.make_ready_or_say(number);
             }
@@ -246,9 +259,7 @@ impl EngineThread {
     }
 
     fn show(&self, work: Work, anomaly_map: Vec<f32>) {
-        let Work { part, tensor, product, inspected, picture, .. } = work;
-        // The pool holds as many places as there are tensors.
-        let _ = self.stage.return_tensors.try_send(tensor);
+        let Work { part, product, inspected, picture, .. } = work;
         let Some(picture) = picture else { return };
         let inspected_part = InspectedPart {
             sequence: part.sequence,
@@ -337,8 +348,12 @@ impl EngineThread {
         let _ = self.stage.events.send(LineEvent::ProductChanged { product, result, time });
     }
 
-    fn give_back(&self, work: Work) {
-        let _ = self.stage.return_tensors.try_send(work.tensor);
+    /// The tensor to the pool, the frame to the camera.
+    fn give_back(&self, work: &mut Work) {
+        if let Some(Input::Tensor(tensor)) = work.input.take() {
+            // The pool holds as many places as there are tensors.
+            let _ = self.stage.return_tensors.try_send(tensor);
+        }
     }
 
     fn send(&self, verdict: Verdict) {
@@ -353,6 +368,28 @@ impl EngineThread {
         if self.stage.observations.try_send(observation).is_err() {
             Drops::count(&self.stage.drops.observations);
         }
+    }
+}
+
+/// Brings what is inspected into the engine's slot.
+fn fill(engine: &mut dyn Engine, work: &Work) -> Result<(), EngineError> {
+    let no = |reason: String| Err(EngineError::Run(reason));
+    match &work.input {
+        Some(Input::Frame(frame)) => match engine.frames() {
+            Some(slot) => slot.fill(frame, Some(work.inspected)),
+            // It waited while an engine was opened that takes none.
+            None => no("a frame waited for an engine that is no more".to_owned()),
+        },
+        Some(Input::Tensor(tensor)) => {
+            let slot = engine.input();
+            if slot.len() != tensor.len() {
+                let (expected, found) = (slot.len(), tensor.len());
+                return no(format!("its slot holds {expected} values, the picture has {found}"));
+            }
+            slot.copy_from_slice(tensor);
+            Ok(())
+        }
+        None => no("there is no picture".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::bundle::Normalisation;
 use crate::engine::{Engine, EngineError};
 use crate::judge::Judge;
 use crate::part::{Frame, LineTime, RegionOfInterest, SequenceNumber};
-use crate::preprocess::{CpuPreprocessor, PreprocessError};
+use crate::preprocess::{CpuPreprocessor, PreprocessError, check_region};
 
 /// Runs of one rehearsal; of so few the 99.9th percentile is the slowest.
 pub const REHEARSED_RUNS: usize = 50;
@@ -54,6 +54,7 @@ impl Rehearsal {
         });
         let frame = Frame::from_picture(noise, 0, LineTime::ZERO);
         let frame = frame.ok_or(RehearsalError::NoPicture)?;
+        check_region(&frame, roi)?;
         let inspected = roi.unwrap_or(RegionOfInterest { x: 0, y: 0, width, height });
         let mut preprocessor = CpuPreprocessor::new(engine.side(), &self.normalisation);
         let mut judge = Judge::new(engine.side());
@@ -61,8 +62,12 @@ impl Rehearsal {
         let mut times = VerdictTimes::new();
         for run in 0..WARM_UP + self.runs {
             let started = LineTime::now();
-            preprocessor.run(&frame, roi, &mut tensor)?;
-            engine.input().copy_from_slice(&tensor);
+            if let Some(slot) = engine.frames() {
+                slot.fill(&frame, roi)?;
+            } else {
+                preprocessor.run(&frame, roi, &mut tensor)?;
+                engine.input().copy_from_slice(&tensor);
+            }
             let seen = engine.run()?;
             let (score, map) = (seen.score, seen.anomaly_map);
             let sequence = SequenceNumber::FIRST;

@@ -355,6 +355,7 @@ fn start_stages(
     let (return_tensors, free_tensors) = tensor_pool(settings.engine_queue, side);
     let product = Arc::new(ArcSwapOption::<ActiveProduct>::empty());
     let preprocessor = CpuPreprocessor::new(side, &settings.rehearsal.normalisation);
+    let takes_frames = Arc::new(AtomicBool::new(false));
     let engine = EngineStage {
         engine: settings.engine,
         reopen: settings.reopen,
@@ -367,6 +368,7 @@ fn start_stages(
         loader: settings.loader,
         region_rule: settings.region_rule,
         product: Arc::clone(&product),
+        takes_frames: Arc::clone(&takes_frames),
         return_tensors: return_tensors.clone(),
         events: shared.events.clone(),
         observations: shared.observations.clone(),
@@ -383,6 +385,7 @@ fn start_stages(
         observations: shared.observations.clone(),
         product,
         pictures: settings.pictures,
+        takes_frames,
         preprocessor,
         window: settings.window,
         free_run: settings.free_run,

@@ -8,7 +8,7 @@ pub mod tensorrt;
 
 pub use onnxruntime::{Encoding, Inspector, OnnxRuntime, PromptEncoder, run_named};
 
-use crate::part::NamedTensors;
+use crate::part::{Frame, NamedTensors, RegionOfInterest};
 use thiserror::Error;
 
 /// What an engine says of one picture. The slices live until the next run.
@@ -38,8 +38,23 @@ pub trait Engine: Send {
     /// The input slot, [3, S, S] row-major, to be written before `run`.
     fn input(&mut self) -> &mut [f32];
 
+    /// Where frames go in as the camera gives them; `None`: only [`Self::input`] takes pictures.
+    fn frames(&mut self) -> Option<&mut dyn FrameInput> {
+        None
+    }
+
     /// Inspects what lies in the slot.
     fn run(&mut self) -> Result<Inspection<'_>, EngineError>;
+}
+
+/// The slot of an engine that brings frames into it by itself: region, resize, normalisation.
+pub trait FrameInput {
+    /// Writes `frame`, or the part of it in `roi`, to the slot for the next run, in place of
+    /// [`Engine::input`]. The frame may be dropped when this returns.
+    ///
+    /// # Errors
+    /// A region outside the frame, or the engine fails; nothing lies in the slot then.
+    fn fill(&mut self, frame: &Frame, roi: Option<RegionOfInterest>) -> Result<(), EngineError>;
 }
 
 /// Why an engine cannot be opened or cannot answer.

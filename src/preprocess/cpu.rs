@@ -120,6 +120,23 @@ pub(super) fn normalised_values(normalisation: &Normalisation) -> [[f32; 256]; 3
 }
 
 /// The region of the frame to be inspected, the whole of it by default.
+///
+/// # Errors
+/// It does not lie inside the frame.
+pub fn check_region(
+    frame: &Frame,
+    roi: Option<RegionOfInterest>,
+) -> Result<RegionOfInterest, PreprocessError> {
+    let whole = RegionOfInterest { x: 0, y: 0, width: frame.width, height: frame.height };
+    let region = roi.unwrap_or(whole);
+    if !lies_inside(region, frame) {
+        let (width, height) = (frame.width, frame.height);
+        return Err(PreprocessError::RegionOutsideFrame { region, width, height });
+    }
+    Ok(region)
+}
+
+/// As [`check_region`]; the slot must have the expected size too.
 pub(super) fn checked_region(
     frame: &Frame,
     roi: Option<RegionOfInterest>,
@@ -129,13 +146,7 @@ pub(super) fn checked_region(
     if found != expected {
         return Err(PreprocessError::SlotSize { expected, found });
     }
-    let whole = RegionOfInterest { x: 0, y: 0, width: frame.width, height: frame.height };
-    let region = roi.unwrap_or(whole);
-    if !lies_inside(region, frame) {
-        let (width, height) = (frame.width, frame.height);
-        return Err(PreprocessError::RegionOutsideFrame { region, width, height });
-    }
-    Ok(region)
+    check_region(frame, roi)
 }
 
 fn lies_inside(region: RegionOfInterest, frame: &Frame) -> bool {

@@ -1,4 +1,5 @@
-//! The preprocessor of the GPU: one copy of the camera's bytes, one launch, into device memory.
+//! The preprocessor of the GPU: the camera's bytes into page-locked memory, one copy from there to
+//! the device, one launch.
 #![allow(unsafe_code)] // Kernels are launched with arguments the compiler cannot check.
 
 use super::cpu::{PreprocessError, checked_region, normalised_values};
@@ -8,7 +9,8 @@ use crate::bundle::Normalisation;
 use crate::cuda::{CudaError, Device, Kernels};
 use crate::part::{ColourConversion, ColourMatrix, Frame, PixelFormat, RegionOfInterest};
 use cudarc::driver::{
-    CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice,
+    PushKernelArg,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -97,6 +99,28 @@ impl DeviceAxis {
     }
 }
 
+/// One plane of the frame: where the device reads it from, and where it has it.
+struct StagedPlane {
+    /// Page-locked: the GPU copies from it by itself.
+    host: PinnedHostSlice<u8>,
+    device: CudaSlice<u8>,
+}
+
+impl StagedPlane {
+    fn new(stream: &Arc<CudaStream>, length: usize) -> Result<Self, CudaError> {
+        // SAFETY: nothing is read from it before `upload` has written all of it.
+        let host = unsafe { stream.context().alloc_pinned(length) }?;
+        Ok(Self { host, device: stream.alloc_zeros(length)? })
+    }
+
+    /// Queues the copy of `bytes`, of the length it was made for; waits for the copy before.
+    fn upload(&mut self, stream: &Arc<CudaStream>, bytes: &[u8]) -> Result<u64, CudaError> {
+        self.host.as_mut_slice()?.copy_from_slice(bytes);
+        stream.memcpy_htod(&self.host, &mut self.device)?;
+        Ok(self.device.device_ptr(stream).0)
+    }
+}
+
 /// Frames of any size and format to normalised planes `[3, side, side]` on the GPU, equal to
 /// [`super::CpuPreprocessor`]'s bit for bit.
 pub struct CudaPreprocessor {
@@ -106,7 +130,7 @@ pub struct CudaPreprocessor {
     /// 256 values per channel.
     normalised: CudaSlice<f32>,
     axes: Option<[DeviceAxis; 2]>,
-    planes: [Option<CudaSlice<u8>>; 3],
+    planes: [Option<StagedPlane>; 3],
 }
 
 impl CudaPreprocessor {
@@ -180,13 +204,11 @@ impl CudaPreprocessor {
             if bytes.is_empty() {
                 continue;
             }
-            let memory = match place.take() {
-                Some(memory) if memory.len() == bytes.len() => memory,
-                _ => self.stream.alloc_zeros(bytes.len())?,
+            let plane = match place.take() {
+                Some(plane) if plane.host.len() == bytes.len() => plane,
+                _ => StagedPlane::new(&self.stream, bytes.len())?,
             };
-            let memory = place.insert(memory);
-            self.stream.memcpy_htod(bytes, memory)?;
-            (*pointer, _) = memory.device_ptr(&self.stream);
+            *pointer = place.insert(plane).upload(&self.stream, bytes)?;
         }
         let none = ColourConversion::new(ColourMatrix::Bt601, true);
         let (format, colour) = match frame.format {

@@ -8,7 +8,7 @@ mod kernels;
 mod normalise;
 mod resize;
 
-pub use cpu::{CpuPreprocessor, PreprocessError};
+pub use cpu::{CpuPreprocessor, PreprocessError, check_region};
 #[cfg(feature = "cuda")]
 pub use cuda::{CudaPreprocessError, CudaPreprocessor};
 #[cfg(feature = "cuda")]

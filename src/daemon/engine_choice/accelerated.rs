@@ -8,7 +8,9 @@ use crate::daemon::service;
 use crate::engine::tensorrt::{
     Libraries, PlanKey, Plans, TensorRt, TensorRtError, TensorRtInspector,
 };
-use crate::part::{Duration, LineTime};
+use crate::engine::{Engine, EngineError, FrameInput, Inspection};
+use crate::part::{Duration, Frame, LineTime, NamedTensors, RegionOfInterest};
+use crate::preprocess::{CudaPreprocessError, CudaPreprocessor};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,7 +49,7 @@ impl TensorRtMaker {
 
     /// A new context with a new engine; the plan is built where it is missing, and once again where
     /// it does not load.
-    pub fn open(&mut self, go_on: &mut dyn FnMut() -> bool) -> Result<TensorRtInspector, Obstacle> {
+    pub fn open(&mut self, go_on: &mut dyn FnMut() -> bool) -> Result<GpuEngine, Obstacle> {
         let device = self.device()?;
         let unusable = |error: TensorRtError| Obstacle::Unusable(error.to_string());
         let engine = match self.load(&device, go_on) {
@@ -59,7 +61,11 @@ impl TensorRtMaker {
             other => other.map_err(unusable)?,
         };
         self.opened = true;
-        Ok(engine)
+        let (side, normalisation) = (self.manifest.side, &self.manifest.normalisation);
+        let preprocessor = CudaPreprocessor::new(&device, side, normalisation)
+            .inspect_err(|error| log::warn!("pictures are resized on the processor: {error}"))
+            .ok();
+        Ok(GpuEngine { preprocessor, inspector: engine })
     }
 
     /// The GPU. One that fails after it has worked once is there, so it is no box without a GPU.
@@ -110,5 +116,47 @@ impl TensorRtMaker {
         };
         let plan = self.plans.get(&key, &mut runtime, &self.graph, &mut progress)?;
         TensorRtInspector::open(&Arc::new(runtime), device.clone(), &plan, &self.manifest)
+    }
+}
+
+/// TensorRT behind the kernels that bring frames into its input.
+pub(super) struct GpuEngine {
+    /// `None`: the kernels cannot be compiled here.
+    preprocessor: Option<CudaPreprocessor>,
+    inspector: TensorRtInspector,
+}
+
+impl Engine for GpuEngine {
+    fn side(&self) -> usize {
+        self.inspector.side()
+    }
+
+    fn set_product(&mut self, tensors: &NamedTensors) -> Result<(), EngineError> {
+        self.inspector.set_product(tensors)
+    }
+
+    fn input(&mut self) -> &mut [f32] {
+        self.inspector.input()
+    }
+
+    fn frames(&mut self) -> Option<&mut dyn FrameInput> {
+        self.preprocessor.is_some().then_some(self)
+    }
+
+    fn run(&mut self) -> Result<Inspection<'_>, EngineError> {
+        self.inspector.run()
+    }
+}
+
+impl FrameInput for GpuEngine {
+    fn fill(&mut self, frame: &Frame, roi: Option<RegionOfInterest>) -> Result<(), EngineError> {
+        let Some(preprocessor) = &mut self.preprocessor else {
+            return Err(EngineError::Run("it has no kernels for frames".to_owned()));
+        };
+        let filled = preprocessor.run(frame, roi, self.inspector.device_input());
+        filled.map_err(|error| match error {
+            CudaPreprocessError::Frame(error) => EngineError::Run(error.to_string()),
+            CudaPreprocessError::Cuda(error) => EngineError::Accelerator(error.to_string()),
+        })
     }
 }

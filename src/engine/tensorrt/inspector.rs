@@ -6,7 +6,8 @@ use crate::bundle::Manifest;
 use crate::cuda::{CudaError, Device};
 use crate::engine::{Engine, EngineError, Inspection};
 use crate::part::NamedTensors;
-use cudarc::driver::{CudaSlice, DevicePtr, DriverError};
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaGraph, CudaSlice, DevicePtr, DriverError};
 use std::sync::Arc;
 
 /// A tensor of the plan, in the GPU's memory.
@@ -22,12 +23,31 @@ struct Output {
     host: Vec<f32>,
 }
 
+/// The plan's launches as one.
+struct Captured(CudaGraph);
+
+// SAFETY: CUDA wants the calls on one graph in order, from any thread; the inspector that owns it
+// makes them through `&mut self` alone.
+unsafe impl Send for Captured {}
+
+/// Where the picture of the next run lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Picture {
+    /// In the slot of [`Engine::input`].
+    Host,
+    /// In the GPU's memory already.
+    Device,
+}
+
 /// `inspector.onnx` as a plan of TensorRT. Numbers are FP32 at the border, whatever lies between.
 pub struct TensorRtInspector {
+    /// Before the plan, whose memory it uses; `None`: every launch is queued each time.
+    captured: Option<Captured>,
     plan: Plan,
     device: Device,
     side: usize,
     picture: Vec<f32>,
+    lies: Picture,
     image: DeviceTensor,
     product_inputs: Vec<DeviceTensor>,
     outputs: Vec<Output>,
@@ -93,26 +113,67 @@ impl TensorRtInspector {
         let Some(image) = inputs.next() else {
             return Err(TensorRtError::Load { reason: "it has no `image`".to_owned() });
         };
-        Ok(Self {
+        let mut inspector = Self {
+            captured: None,
             plan,
             device,
             side,
             picture: vec![0.0; 3 * side * side],
+            lies: Picture::Host,
             image,
             product_inputs: inputs.collect(),
             outputs,
             has_product: false,
             zeros: vec![0.0; side * side],
-        })
+        };
+        match inspector.capture() {
+            Ok(captured) => inspector.captured = Some(captured),
+            Err(reason) => log::warn!("the plan runs without a CUDA graph: {reason}"),
+        }
+        Ok(inspector)
     }
 
-    fn queue(&mut self) -> Result<(), CudaError> {
-        let stream = self.device.stream();
-        stream.memcpy_htod(&self.picture, &mut self.image.memory)?;
+    /// Where the GPU itself writes the picture of the next run, [3, S, S].
+    pub fn device_input(&mut self) -> &mut CudaSlice<f32> {
+        self.lies = Picture::Device;
+        &mut self.image.memory
+    }
+
+    /// Records what the plan launches. Shapes and addresses never change, so it holds for every run.
+    fn capture(&mut self) -> Result<Captured, CudaError> {
+        // The first run sets up what must not be set up while recording.
+        self.enqueue()?;
+        let stream = Arc::clone(self.device.stream());
+        stream.synchronize()?;
+        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
+        let queued = self.enqueue();
+        // Whatever came of it, the stream must stop recording.
+        let graph = stream.end_capture(CUgraphInstantiate_flags(0));
+        queued?;
+        let nothing = || CudaError::Driver("nothing was recorded".to_owned());
+        let graph = graph?.ok_or_else(nothing)?;
+        graph.upload()?;
+        stream.synchronize()?;
+        Ok(Captured(graph))
+    }
+
+    fn enqueue(&mut self) -> Result<(), CudaError> {
         // SAFETY: every tensor was bound when the plan was opened; the stream is the device's.
-        if !unsafe { self.plan.enqueue(stream.cu_stream().cast()) } {
-            return Err(CudaError::Driver("TensorRT does not queue the plan".to_owned()));
+        if unsafe { self.plan.enqueue(self.device.stream().cu_stream().cast()) } {
+            return Ok(());
         }
+        Err(CudaError::Driver("TensorRT does not queue the plan".to_owned()))
+    }
+
+    fn queue(&mut self, lies: Picture) -> Result<(), CudaError> {
+        if lies == Picture::Host {
+            self.device.stream().memcpy_htod(&self.picture, &mut self.image.memory)?;
+        }
+        match &self.captured {
+            Some(Captured(graph)) => graph.launch()?,
+            None => self.enqueue()?,
+        }
+        let stream = self.device.stream();
         for Output { device, host } in &mut self.outputs {
             stream.memcpy_dtoh(&device.memory, host)?;
         }
@@ -151,6 +212,7 @@ impl Engine for TensorRtInspector {
     }
 
     fn input(&mut self) -> &mut [f32] {
+        self.lies = Picture::Host;
         &mut self.picture
     }
 
@@ -158,12 +220,15 @@ impl Engine for TensorRtInspector {
         if !self.has_product {
             return Err(EngineError::Run("no product is set; choose one first".to_owned()));
         }
-        // Comparisons inside the graph would swallow a NaN and answer "good".
-        if !self.picture.iter().all(|value| value.is_finite()) {
+        // A picture on the device serves one run; should none be put there again, none is seen twice.
+        let lies = std::mem::replace(&mut self.lies, Picture::Host);
+        // Comparisons inside the graph would swallow a NaN and answer "good". What the GPU makes of
+        // bytes is finite.
+        if lies == Picture::Host && !self.picture.iter().all(|value| value.is_finite()) {
             let reason = "the picture holds a value that is not finite";
             return Err(EngineError::Run(reason.to_owned()));
         }
-        self.queue().map_err(|error| EngineError::Accelerator(error.to_string()))?;
+        self.queue(lies).map_err(|error| EngineError::Accelerator(error.to_string()))?;
         let missing = |name: &str| EngineError::Run(format!("the plan has no `{name}`"));
         let output = |name: &str| self.output(name).ok_or_else(|| missing(name));
         let [score] = *output("score")? else { return Err(missing("score")) };
