@@ -129,10 +129,34 @@ fn tensorrt_agrees_with_onnx_runtime() {
         println!("{name}: score {relative:.1e}, map {map:.1e} of its peak");
         assert!(relative <= 1e-2 && map <= 5e-2, "{name}: {relative} {map}");
     }
+    frames_come_out_as_tensors(&mut *fast, &manifest.normalisation);
     // A plan that does not load is forgotten and built again, once.
     let plans = std::fs::read_dir(folder.path().join("plans")).unwrap();
     for plan in plans {
         std::fs::write(plan.unwrap().path(), b"no plan").unwrap();
     }
     assert!(accelerated.inspector(2)().is_ok());
+}
+
+/// Frames that the engine brings in by itself are seen as those that the processor prepares.
+#[cfg(feature = "tensorrt")]
+fn frames_come_out_as_tensors(
+    engine: &mut dyn onenipd::engine::Engine,
+    normalisation: &Normalisation,
+) {
+    let mut random = Pcg64::seed_from_u64(3);
+    let mut cpu = CpuPreprocessor::new(engine.side(), normalisation);
+    let high = ColourConversion::new(ColourMatrix::Bt709, true);
+    for format in [PixelFormat::Bgrx8, PixelFormat::Nv12(high)] {
+        for size in [(641, 479), (1281, 1023)] {
+            let frame = noise(&mut random, size, format);
+            let roi = Some(RegionOfInterest { x: 3, y: 5, width: 301, height: 299 });
+            cpu.run(&frame, roi, engine.input()).unwrap();
+            let expected = engine.run().unwrap().anomaly_map.to_vec();
+            engine.frames().unwrap().fill(&frame, roi).unwrap();
+            drop(frame);
+            let found = engine.run().unwrap().anomaly_map;
+            assert_eq!(found, expected, "{format:?}, {size:?}");
+        }
+    }
 }

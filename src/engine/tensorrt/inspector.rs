@@ -7,7 +7,7 @@ use crate::cuda::{CudaError, Device};
 use crate::engine::{Engine, EngineError, Inspection};
 use crate::part::NamedTensors;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaGraph, CudaSlice, DevicePtr, DriverError};
+use cudarc::driver::{CudaGraph, CudaSlice, DevicePtr, DriverError, PinnedHostSlice};
 use std::sync::Arc;
 
 /// A tensor of the plan, in the GPU's memory.
@@ -20,7 +20,8 @@ struct DeviceTensor {
 /// An output, and its copy for the CPU.
 struct Output {
     device: DeviceTensor,
-    host: Vec<f32>,
+    /// Page-locked: the GPU writes it by itself.
+    host: PinnedHostSlice<f32>,
 }
 
 /// The plan's launches as one.
@@ -106,9 +107,14 @@ impl TensorRtInspector {
             tensors.push((is_input, DeviceTensor { name, shape, memory }));
         }
         let outputs = tensors.extract_if(.., |(is_input, _)| !*is_input);
-        let outputs: Vec<Output> = outputs
-            .map(|(_, device)| Output { host: vec![0.0; device.memory.len()], device })
-            .collect();
+        let context = device.context();
+        let outputs = outputs.map(|(_, device)| {
+            // SAFETY: only read after a run, which writes all of it; ordinary cached memory.
+            let host = unsafe { context.alloc_pinned_with_flags(device.memory.len(), 0) };
+            Ok(Output { host: host?, device })
+        });
+        let outputs = outputs.collect::<Result<Vec<Output>, DriverError>>();
+        let outputs = outputs.map_err(CudaError::from)?;
         let mut inputs = tensors.into_iter().map(|(_, tensor)| tensor);
         let Some(image) = inputs.next() else {
             return Err(TensorRtError::Load { reason: "it has no `image`".to_owned() });
@@ -181,8 +187,8 @@ impl TensorRtInspector {
     }
 
     fn output(&self, name: &str) -> Option<&[f32]> {
-        let output = self.outputs.iter().find(|output| output.device.name == name);
-        output.map(|output| output.host.as_slice())
+        let output = self.outputs.iter().find(|output| output.device.name == name)?;
+        output.host.as_slice().ok()
     }
 }
 
