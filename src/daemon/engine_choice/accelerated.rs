@@ -154,6 +154,10 @@ impl FrameInput for GpuEngine {
             return Err(EngineError::Run("it has no kernels for frames".to_owned()));
         };
         let filled = preprocessor.run(frame, roi, self.inspector.device_input());
+        if filled.is_err() {
+            // A run that came all the same is refused, instead of seeing the picture before.
+            self.inspector.input().fill(f32::NAN);
+        }
         filled.map_err(|error| match error {
             CudaPreprocessError::Frame(error) => EngineError::Run(error.to_string()),
             CudaPreprocessError::Cuda(error) => EngineError::Accelerator(error.to_string()),
