@@ -35,7 +35,7 @@ pub(super) fn folds(parts: usize) -> Vec<Fold> {
         ..FEWEST_FOR_QUARTERS => {
             (0..parts).map(|left_out| split(&|part| part == left_out)).collect()
         }
-        ..MANY => (0..4).map(quarter).collect(),
+        FEWEST_FOR_QUARTERS..MANY => (0..4).map(quarter).collect(),
         _ => vec![quarter(3)],
     }
 }
