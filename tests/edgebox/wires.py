@@ -209,12 +209,6 @@ class Line:
         self.chip.pull("air-ok", True)
         self.chip.pull("belt-runs", True)
         time.sleep(2)
-        if self.state()["alarms"] >> 8 & 1:
-            # Pulled while the kernel set the line up: before its debounce hears edges, one is lost.
-            self.chip.pull("air-ok", False)
-            time.sleep(1)
-            self.chip.pull("air-ok", True)
-            time.sleep(2)
         self.clear()
         return wait("the daemon is Ready", lambda: self.state()["state"] in (1, 2, 3), 300)
 
@@ -311,7 +305,8 @@ def edges(line, parts, apart, pulse_ms=PULSE_MS, to_pass=False):
     last = first + parts - 1
     wait("every trigger is a part", lambda: line.state()["trig_seq"] == last, 20)
     wait("every part has gone by", lambda: line.state()["armed"] == 0, DELAY_MS / 1000 + 20)
-    time.sleep(1)
+    # A part that passed is not armed, and may be on its way to its window still.
+    time.sleep((DELAY_MS + pulse_ms) / 1000 + 1 if to_pass else 1)
     # Rising edges only: the request asks for no others of this line.
     triggers = [entry[0] for entry in line.trace.read(line.chip) if entry[2] == "irq"]
     expect(len(triggers) == parts, f"{len(triggers)} trigger edges seen by the kernel")
