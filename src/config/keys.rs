@@ -259,7 +259,7 @@ sections! {
     }
     /// Scheduling of the threads that keep time with the line; a refusal is a warning.
     realtime: Realtime {
-        /// SCHED_FIFO priority of line and wires, below the 50 of interrupt threads; 0: ordinary.
+        /// SCHED_FIFO of line and wires, below 50, the interrupts'; Modbus: nice -5 then; 0: ordinary.
         priority: u32 = 0, 0..=99;
         /// Pages once used stay in memory: no page fault between a verdict and its edge.
         lock_memory: bool = false;
